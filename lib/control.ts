@@ -1,0 +1,138 @@
+/**
+ * What a user may ask of a running peer, and what it answers: the words that the node, the REPL, the one-shot
+ * commands and the JSON output share. Digests and peer ids are text here: digests in lower-case hex, ids in
+ * base32.
+ */
+
+/** How a source is reached. */
+export type Via = "tcp" | "quic" | "punched" | "relayed";
+
+/** One name of one file on the tracker. The fields are those of `list --json`. */
+export interface ListedFile {
+  digest: string;
+  name: string;
+  /** Bytes. */
+  length: number;
+  chunks: number;
+  seeders: number;
+  leechers: number;
+}
+
+/** A peer that holds chunks of a file. The fields are those of `peers --json`. */
+export interface Holder {
+  peer: string;
+  /** `ip:port`, `[ip]:port` for IPv6, as the tracker observed it. */
+  address: string;
+  /** How many chunks it holds. */
+  chunks: number;
+  complete: boolean;
+}
+
+/** A connected peer that a download takes chunks from. */
+export interface Source {
+  peer: string;
+  via: Via;
+  /** Chunks that came from it. */
+  chunks: number;
+  bytesPerSecond: number;
+  /** Null until measured. */
+  roundTripMs: number | null;
+}
+
+export type DownloadState =
+  | "locating"
+  | "downloading"
+  | "combining"
+  | "complete"
+  | "cancelled"
+  | "failed";
+
+export interface DownloadStatus {
+  digest: string;
+  name: string;
+  length: number;
+  chunks: number;
+  /** Chunks verified and on disk. */
+  have: number;
+  /** Of those, the ones that were there when the download began. */
+  resumed: number;
+  state: DownloadState;
+  bytesPerSecond: number;
+  /** Since the download began; stops when it ends. */
+  seconds: number;
+  sources: Source[];
+  /** Where the file lies; null until complete. */
+  path: string | null;
+  /** Why it failed; null unless it did. */
+  error: string | null;
+}
+
+/** A download that was asked for. */
+export interface Download {
+  status(): DownloadStatus;
+  /** Resolves when it has ended: complete, cancelled or failed. Never rejects. */
+  readonly done: Promise<DownloadStatus>;
+}
+
+/** A peer that takes chunks from us. */
+export interface Upload {
+  peer: string;
+  via: Via;
+  chunks: number;
+  bytesPerSecond: number;
+}
+
+export interface PeerStatus {
+  peer: string;
+  /** The join link of the tracker. */
+  link: string;
+  /** As the tracker observes it; null while there is no tracker. */
+  address: string | null;
+  tracker: "connected" | "connecting";
+  /** The transport to the tracker; null while there is none. */
+  trackerVia: "tcp" | "quic" | null;
+  /** Complete files shared, and their bytes. */
+  files: number;
+  bytes: number;
+  /** Incomplete files of which chunks are shared. */
+  incomplete: number;
+  downloads: DownloadStatus[];
+  uploads: Upload[];
+}
+
+/** What `rescan` found. */
+export interface ScanSummary {
+  files: number;
+  added: number;
+  changed: number;
+  removed: number;
+}
+
+/** Something that the user should know though nobody asked. */
+export interface Notice {
+  level: "info" | "warning";
+  text: string;
+}
+
+/** What can be asked of a tracker alone. Throws `UserError` of code `unreachable`. */
+export interface TrackerView {
+  /** All files, sorted by name. */
+  list(): Promise<ListedFile[]>;
+  /** Throws `UserError` of code `notFound` for a digest that the tracker doesn't know. */
+  holders(digest: string): Promise<Holder[]>;
+}
+
+/** A running peer. */
+export interface PeerControl extends TrackerView {
+  /** Starts, or joins, the download of a listed file. */
+  download(file: ListedFile): Download;
+  /** False if there is no such download under way. Its chunks stay. */
+  cancel(digest: string): boolean;
+  status(): PeerStatus;
+  /** Looks at the directory afresh and announces what changed. */
+  rescan(): Promise<ScanSummary>;
+  /** Hears of what nobody asked for. */
+  onNotice(listener: (notice: Notice) => void): void;
+  /** Tells the tracker goodbye and ends everything. */
+  quit(): Promise<void>;
+}

@@ -1,0 +1,85 @@
+/**
+ * What the core needs of the outside world, as small interfaces. `deno_*.ts` implement them with the real
+ * thing, the tests in memory. Nothing here knows Deno.
+ */
+import type { SocketAddress } from "./address.ts";
+
+export interface Clock {
+  /** Milliseconds on a clock that never goes back. */
+  now(): number;
+  /** Milliseconds since 1970. */
+  wallTime(): number;
+  /** Calls back once after `delayMs`. */
+  setTimer(delayMs: number, callback: () => void): Timer;
+}
+
+export interface Timer {
+  cancel(): void;
+}
+
+export interface Random {
+  bytes(count: number): Uint8Array<ArrayBuffer>;
+  /** A whole number from 0 up to, not including, `limit`. */
+  below(limit: number): number;
+}
+
+/** An ordered, reliable, encrypted stream of bytes in both directions. */
+export interface ByteStream {
+  /**
+   * The next bytes, never empty; null at the end. The bytes are valid until the next `read`: whoever keeps
+   * them copies them. Throws when the connection is lost.
+   */
+  read(): Promise<Uint8Array<ArrayBuffer> | null>;
+  /** Resolves when the bytes have been taken over and the buffer may be used again (backpressure). */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Tells the other side that nothing more will be written. */
+  finish(): Promise<void>;
+  /** Ends both directions at once. Never throws. */
+  abort(): void;
+}
+
+export type TransportKind = "tcp" | "quic";
+
+/** A connection whose acceptor has proven its key; the dialler's proof is the business of `handshake.ts`. */
+export interface Connection {
+  readonly kind: TransportKind;
+  readonly remote: SocketAddress;
+  /** How many streams the dialler may open: 1 over TCP, more over QUIC. */
+  readonly maxStreams: number;
+  /** Dialler only. Throws when the connection is lost or `maxStreams` are open. */
+  openStream(): Promise<ByteStream>;
+  /** Acceptor only. The next stream that the dialler opened; null when the connection has ended. */
+  acceptStream(): Promise<ByteStream | null>;
+  /** Ends the connection and all its streams. Never throws. */
+  close(): void;
+  /** Resolves when the connection has ended, for whatever reason. */
+  readonly closed: Promise<void>;
+}
+
+export interface DialOptions {
+  /** The acceptor's public key; anyone else is refused. */
+  expectedId: Uint8Array;
+  timeoutMs: number;
+  /** Gives up the attempt. */
+  signal?: AbortSignal;
+}
+
+/** One local port that listens and dials. */
+export interface Endpoint {
+  readonly kind: TransportKind;
+  readonly local: SocketAddress;
+  /** Throws a `UserError` of code `unreachable` that says why. */
+  dial(address: SocketAddress, options: DialOptions): Promise<Connection>;
+  /** The next connection that somebody dialled; null when the endpoint is closed. */
+  accept(): Promise<Connection | null>;
+  close(): Promise<void>;
+}
+
+/** Raw UDP. */
+export interface DatagramSocket {
+  readonly local: SocketAddress;
+  send(bytes: Uint8Array, to: SocketAddress): Promise<void>;
+  /** Null when the socket is closed. */
+  receive(): Promise<{ bytes: Uint8Array<ArrayBuffer>; from: SocketAddress } | null>;
+  close(): void;
+}
