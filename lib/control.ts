@@ -3,6 +3,7 @@
  * commands and the JSON output share. Digests and peer ids are text here: digests in lower-case hex, ids in
  * base32.
  */
+import type { UserErrorCode } from "./errors.ts";
 
 /** How a source is reached. */
 export type Via = "tcp" | "quic" | "punched" | "relayed";
@@ -65,6 +66,8 @@ export interface DownloadStatus {
   path: string | null;
   /** Why it failed; null unless it did. */
   error: string | null;
+  /** The kind of failure, for the exit code; absent means `failed`. */
+  errorCode?: UserErrorCode;
 }
 
 /** A download that was asked for. */
