@@ -1,6 +1,22 @@
 /**
  * Which chunks a file has: a function of its length, and their hashes.
+ *
+ * A chunk's hash is the root of its own subtree in the file's tree, so the hashes of all chunks hash up to the
+ * digest. The subtree of a file of more than one chunk has the full height of a chunk, also for the last, shorter
+ * one. A file of a single chunk is padded no further than its own blocks need: the chunk's hash is the digest. An
+ * empty file has no chunks at all.
  */
+import {
+  blockBytes,
+  digestBytes,
+  maxChunkBytes,
+  maxFileBytes,
+  minChunkBytes,
+  targetChunkCount,
+} from "./constants.ts";
+import { ProtocolError } from "./errors.ts";
+import { checkName } from "./file_name.ts";
+import { rootOfSubtrees, TreeHasher } from "./merkle.ts";
 
 export interface Manifest {
   /** BEP 52 pieces root. */
@@ -11,4 +27,114 @@ export interface Manifest {
   name: string;
   /** 32 bytes for each chunk, in order: the root of the chunk's own tree. */
   hashes: Uint8Array;
+}
+
+/** The size of every chunk but the last, for a file of `length` bytes. */
+export function chunkBytesOf(length: number): number {
+  let bytes = minChunkBytes;
+  while (bytes < maxChunkBytes && length > bytes * targetChunkCount) bytes *= 2;
+  return bytes;
+}
+
+/** How many chunks a file of `length` bytes has; none if it is empty. */
+export function chunkCountOf(length: number): number {
+  return Math.ceil(length / chunkBytesOf(length));
+}
+
+/** Where chunk `chunk` begins. */
+export function chunkOffsetOf(length: number, chunk: number): number {
+  return chunk * chunkBytesOf(length);
+}
+
+/** The bytes of chunk `chunk`. */
+export function chunkLengthOf(length: number, chunk: number): number {
+  return Math.min(chunkBytesOf(length), length - chunkOffsetOf(length, chunk));
+}
+
+/** The leaves that a chunk's tree is padded to: what `TreeHasher.root` wants for a chunk of such a file. */
+export function chunkLeavesOf(length: number): number {
+  return chunkCountOf(length) > 1 ? chunkBytesOf(length) / blockBytes : 1;
+}
+
+/** The hash of a chunk, from its bytes and the length of its file. */
+export function chunkHash(bytes: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
+  const hasher = new TreeHasher();
+  hasher.update(bytes);
+  return hasher.root(chunkLeavesOf(length));
+}
+
+/** What the manifest says of chunk `chunk`. */
+export function hashOfChunk(manifest: Manifest, chunk: number): Uint8Array {
+  return manifest.hashes.subarray(chunk * digestBytes, (chunk + 1) * digestBytes);
+}
+
+/** The digest that the hashes of all chunks make. */
+export function rootOfChunkHashes(hashes: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
+  return rootOfSubtrees(hashes, chunkLeavesOf(length));
+}
+
+/** Throws `ProtocolError` unless the manifest proves itself: its hashes hash up to its digest. */
+export function verifyManifest(manifest: Manifest): void {
+  const { digest, length, name, hashes } = manifest;
+  if (!Number.isSafeInteger(length) || length < 0 || length > maxFileBytes) {
+    throw new ProtocolError("bad-manifest", `Cannot accept a manifest: length ${length}`);
+  }
+  if (digest.length !== digestBytes || hashes.length !== chunkCountOf(length) * digestBytes) {
+    throw new ProtocolError("bad-manifest", "Cannot accept a manifest: wrong number of hashes");
+  }
+  checkName(name);
+  if (!equalBytes(rootOfChunkHashes(hashes, length), digest)) {
+    throw new ProtocolError(
+      "bad-manifest",
+      "Cannot accept a manifest: it doesn't match its digest",
+    );
+  }
+}
+
+/** Digest and chunk hashes of a file whose bytes come in order, in slices of any size. */
+export class ContentHasher {
+  #tree = new TreeHasher();
+  #hashes: Uint8Array<ArrayBuffer>;
+  #chunk = 0;
+  #chunkLeft: number;
+  readonly #length: number;
+
+  /** `length` is the whole file's; exactly so many bytes must come. */
+  constructor(length: number) {
+    this.#length = length;
+    this.#hashes = new Uint8Array(chunkCountOf(length) * digestBytes);
+    this.#chunkLeft = chunkLengthOf(length, 0);
+  }
+
+  /** Takes the next bytes; keeps nothing of them. */
+  update(bytes: Uint8Array): void {
+    let at = 0;
+    while (at < bytes.length) {
+      const taken = Math.min(bytes.length - at, this.#chunkLeft);
+      if (taken <= 0) throw new RangeError("Cannot hash more bytes than the file's length");
+      this.#tree.update(bytes.subarray(at, at + taken));
+      this.#chunkLeft -= taken;
+      at += taken;
+      if (this.#chunkLeft === 0) this.#finishChunk();
+    }
+  }
+
+  /** After the last byte. */
+  finish(): { digest: Uint8Array<ArrayBuffer>; hashes: Uint8Array<ArrayBuffer> } {
+    if (this.#chunk !== chunkCountOf(this.#length)) {
+      throw new RangeError("Cannot finish a hash: bytes are missing");
+    }
+    return { digest: rootOfChunkHashes(this.#hashes, this.#length), hashes: this.#hashes };
+  }
+
+  #finishChunk(): void {
+    this.#hashes.set(this.#tree.root(chunkLeavesOf(this.#length)), this.#chunk * digestBytes);
+    this.#chunk++;
+    this.#chunkLeft = Math.max(0, chunkLengthOf(this.#length, this.#chunk));
+  }
+}
+
+/** Whether two digests, or any bytes, are the same. Not in constant time. */
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, index) => byte === b[index]);
 }
