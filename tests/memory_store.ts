@@ -1,0 +1,259 @@
+/**
+ * A chunk store in memory: the twin of the one on disk, for tests of everything above it. `put` and `drop` are
+ * what others do to the directory while it is watched; `failWrites` is a full disk.
+ */
+import { copyBits, emptyBits, fullBits, isFull, setBit } from "../lib/bitfield.ts";
+import { hexOf } from "../lib/chunk_name.ts";
+import { UserError } from "../lib/errors.ts";
+import { freeName, localName } from "../lib/file_name.ts";
+import {
+  chunkCountOf,
+  chunkHash,
+  chunkLengthOf,
+  chunkOffsetOf,
+  ContentHasher,
+  equalBytes,
+  hashOfChunk,
+  type Manifest,
+  verifyManifest,
+} from "../lib/manifest.ts";
+import type {
+  ChunkStore,
+  ChunkWriter,
+  PartialFile,
+  StoreChanges,
+  StoredFile,
+} from "../lib/store.ts";
+
+interface Unfinished {
+  digest: Uint8Array;
+  manifest: Manifest | null;
+  held: Uint8Array;
+  chunks: Map<number, Uint8Array>;
+}
+
+export class MemoryStore implements ChunkStore {
+  /** While true, every write says that no space is left. */
+  failWrites = false;
+  #contents = new Map<string, { manifest: Manifest; bytes: Uint8Array }>();
+  #names = new Map<string, string>();
+  #unfinished = new Map<string, Unfinished>();
+  #listeners: ((changes: StoreChanges) => void)[] = [];
+  #warned: ((text: string) => void)[] = [];
+
+  constructor(files: Record<string, Uint8Array> = {}) {
+    for (const [name, bytes] of Object.entries(files)) this.put(name, bytes);
+  }
+
+  /** Somebody writes a file into the directory. Returns its manifest. */
+  put(name: string, bytes: Uint8Array): Manifest {
+    const withdrawn = this.#forget(name);
+    const manifest = manifestOf(name, bytes);
+    const hex = hexOf(manifest.digest);
+    if (!this.#contents.has(hex)) this.#contents.set(hex, { manifest, bytes: bytes.slice() });
+    this.#names.set(name, hex);
+    this.#tell({ announced: [this.#stored(hex)], withdrawn, partial: [] });
+    return manifest;
+  }
+
+  /** Somebody removes a file. */
+  drop(name: string): void {
+    const withdrawn = this.#forget(name);
+    this.#tell({ announced: [], withdrawn, partial: [] });
+  }
+
+  /** A chunk that was there before the manifest, from an earlier run. */
+  putLooseChunk(digest: Uint8Array, chunk: number, bytes: Uint8Array): void {
+    const unfinished = this.#unfinished.get(hexOf(digest)) ??
+      { digest, manifest: null, held: new Uint8Array(0), chunks: new Map() };
+    unfinished.chunks.set(chunk, bytes.slice());
+    this.#unfinished.set(hexOf(digest), unfinished);
+  }
+
+  /** The bytes of a complete file; null if there is none of that name. */
+  bytesOf(name: string): Uint8Array | null {
+    return this.#contents.get(this.#names.get(name) ?? "")?.bytes ?? null;
+  }
+
+  warn(text: string): void {
+    for (const listener of this.#warned) listener(text);
+  }
+
+  files(): StoredFile[] {
+    return [...this.#contents.keys()].map((hex) => this.#stored(hex));
+  }
+
+  partials(): PartialFile[] {
+    return [...this.#unfinished.values()].map(partialOf);
+  }
+
+  manifest(digest: Uint8Array): Promise<Manifest | null> {
+    const hex = hexOf(digest);
+    const known = this.#contents.get(hex)?.manifest ?? this.#unfinished.get(hex)?.manifest;
+    return Promise.resolve(known ?? null);
+  }
+
+  readChunk(
+    digest: Uint8Array,
+    chunk: number,
+    offset: number,
+    into: Uint8Array,
+  ): Promise<number> {
+    const bytes = this.#chunk(hexOf(digest), chunk);
+    if (!bytes) return Promise.reject(new Error("Cannot read a chunk: it isn't held"));
+    const part = bytes.subarray(offset, offset + into.length);
+    into.set(part);
+    return Promise.resolve(part.length);
+  }
+
+  begin(manifest: Manifest): Promise<PartialFile> {
+    verifyManifest(manifest);
+    const hex = hexOf(manifest.digest);
+    const { digest, length } = manifest;
+    const chunkCount = chunkCountOf(length);
+    if (this.#contents.has(hex)) {
+      return Promise.resolve({ digest, manifest, held: fullBits(chunkCount) });
+    }
+    const known = this.#unfinished.get(hex);
+    if (known?.manifest) return Promise.resolve(partialOf(known));
+    const held = emptyBits(chunkCount);
+    const chunks = new Map<number, Uint8Array>();
+    for (const [chunk, bytes] of known?.chunks ?? []) {
+      if (!isRight(manifest, chunk, bytes)) continue;
+      chunks.set(chunk, bytes);
+      setBit(held, chunk);
+    }
+    this.#unfinished.set(hex, { digest, manifest, held, chunks });
+    return Promise.resolve(partialOf(this.#unfinished.get(hex)!));
+  }
+
+  openChunk(digest: Uint8Array, chunk: number): ChunkWriter {
+    const unfinished = this.#unfinished.get(hexOf(digest));
+    if (!unfinished?.manifest) throw new Error("Cannot write a chunk: its file was not begun");
+    const parts: Uint8Array[] = [];
+    return {
+      write: (bytes) => {
+        this.#refuseWhenFull();
+        parts.push(new Uint8Array(bytes));
+      },
+      finish: () => {
+        const bytes = joined(parts);
+        if (!isRight(unfinished.manifest!, chunk, bytes)) return Promise.resolve("corrupt");
+        unfinished.chunks.set(chunk, bytes);
+        setBit(unfinished.held, chunk);
+        return Promise.resolve("stored");
+      },
+      discard: () => void parts.splice(0),
+    };
+  }
+
+  combine(digest: Uint8Array): Promise<string> {
+    return Promise.try(() => this.#combine(digest));
+  }
+
+  #combine(digest: Uint8Array): string {
+    const hex = hexOf(digest);
+    const there = this.#nameOf(hex);
+    if (there !== null) return there;
+    const unfinished = this.#unfinished.get(hex);
+    const manifest = unfinished?.manifest;
+    if (!manifest || !isFull(unfinished.held, chunkCountOf(manifest.length))) {
+      throw new Error("Cannot combine a file: chunks are missing");
+    }
+    this.#refuseWhenFull();
+    const bytes = new Uint8Array(manifest.length);
+    for (const [chunk, part] of unfinished.chunks) {
+      bytes.set(part, chunkOffsetOf(manifest.length, chunk));
+    }
+    const name = freeName(localName(manifest.name), (candidate) => this.#names.has(candidate));
+    this.#contents.set(hex, { manifest, bytes });
+    this.#names.set(name, hex);
+    this.#unfinished.delete(hex);
+    return name;
+  }
+
+  rescan(): Promise<StoreChanges & { added: number; changed: number; removed: number }> {
+    const counts = { added: 0, changed: 0, removed: 0 };
+    return Promise.resolve({ announced: [], withdrawn: [], partial: [], ...counts });
+  }
+
+  onChange(listener: (changes: StoreChanges) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  onWarning(listener: (text: string) => void): void {
+    this.#warned.push(listener);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  #tell(changes: StoreChanges): void {
+    for (const listener of this.#listeners) listener(changes);
+  }
+
+  #stored(hex: string): StoredFile {
+    const { digest, length } = this.#contents.get(hex)!.manifest;
+    const names = [...this.#names].filter(([, other]) => other === hex).map(([name]) => name);
+    return { digest, length, names: names.sort() };
+  }
+
+  #nameOf(hex: string): string | null {
+    return this.#contents.has(hex) ? this.#stored(hex).names[0] ?? null : null;
+  }
+
+  /** The digests of which nothing is left. */
+  #forget(name: string): Uint8Array[] {
+    const hex = this.#names.get(name);
+    if (hex === undefined) return [];
+    this.#names.delete(name);
+    if ([...this.#names.values()].includes(hex)) return [];
+    const { digest } = this.#contents.get(hex)!.manifest;
+    this.#contents.delete(hex);
+    return [digest];
+  }
+
+  #chunk(hex: string, chunk: number): Uint8Array | null {
+    const content = this.#contents.get(hex);
+    if (!content) {
+      const unfinished = this.#unfinished.get(hex);
+      return unfinished?.manifest ? unfinished.chunks.get(chunk) ?? null : null;
+    }
+    const { length } = content.manifest;
+    if (chunk < 0 || chunk >= chunkCountOf(length)) return null;
+    const at = chunkOffsetOf(length, chunk);
+    return content.bytes.subarray(at, at + chunkLengthOf(length, chunk));
+  }
+
+  #refuseWhenFull(): void {
+    if (this.failWrites) throw new UserError("failed", "no space left on the disk");
+  }
+}
+
+/** The manifest of bytes under a name. */
+export function manifestOf(name: string, bytes: Uint8Array): Manifest {
+  const hasher = new ContentHasher(bytes.length);
+  hasher.update(bytes);
+  return { ...hasher.finish(), length: bytes.length, name };
+}
+
+function joined(parts: Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+function partialOf({ digest, manifest, held }: Unfinished): PartialFile {
+  return { digest, manifest, held: copyBits(held) };
+}
+
+function isRight(manifest: Manifest, chunk: number, bytes: Uint8Array): boolean {
+  if (chunk >= chunkCountOf(manifest.length)) return false;
+  if (bytes.length !== chunkLengthOf(manifest.length, chunk)) return false;
+  return equalBytes(chunkHash(bytes, manifest.length), hashOfChunk(manifest, chunk));
+}
