@@ -2,7 +2,14 @@
  * Which chunks are held: one bit for each, chunk 0 being the most significant bit of byte 0 (BEP 3). The spare
  * bits of the last byte are 0. A bitfield is a plain `Uint8Array`; its chunk count is known from elsewhere.
  */
+import { maxChunkBytes, maxFileBytes } from "./constants.ts";
 import { ProtocolError } from "./errors.ts";
+
+/** Chunks of the largest file. */
+export const maxChunkCount = maxFileBytes / maxChunkBytes;
+
+/** The bitfield of the largest file. */
+export const maxBitfieldBytes = maxChunkCount / 8;
 
 /** Bytes of a bitfield. */
 export function bitfieldBytes(chunkCount: number): number {

@@ -31,6 +31,11 @@ export class Writer {
   #view = new DataView(this.#bytes.buffer);
   #length = 0;
 
+  /** Bytes written. */
+  get length(): number {
+    return this.#length;
+  }
+
   u8(value: number): this {
     this.#view.setUint8(this.#advance(1), inRange(value, 0xff));
     return this;

@@ -9,6 +9,25 @@
  *                                        ←     welcome {} or refused {reason, text}
  */
 
+import { maxHandshakeFrameBytes, maxSecretBytes, peerIdBytes } from "./constants.ts";
+import {
+  bytes16,
+  choice,
+  fixedBytes,
+  MessageCodec,
+  type MessageTable,
+  remark,
+  u16,
+} from "./fields.ts";
+
+/** Fresh random bytes that a proof is about. */
+export const challengeBytes = 32;
+
+/** Ed25519 (RFC 8032, section 5.1.6). */
+const signatureBytes = 64;
+
+const maxTextBytes = 512;
+
 /** What the dialler wants of the acceptor. */
 export type Service = "tracker" | "peer" | "probe";
 
@@ -25,3 +44,34 @@ export type HandshakeMessage =
   | { type: "proof"; key: Uint8Array; signature: Uint8Array; credential: Uint8Array }
   | { type: "welcome" }
   | { type: "refused"; reason: RefusalReason; text: string };
+
+const services: readonly Service[] = ["tracker", "peer", "probe"];
+
+const reasons: readonly RefusalReason[] = ["version", "service", "credential", "busy", "banned"];
+
+const table: MessageTable<HandshakeMessage> = {
+  open: { code: 0x01, fields: { version: u16, service: choice(services) } },
+  challenge: { code: 0x02, fields: { nonce: fixedBytes(challengeBytes) } },
+  proof: {
+    code: 0x03,
+    fields: {
+      key: fixedBytes(peerIdBytes),
+      signature: fixedBytes(signatureBytes),
+      credential: bytes16(maxSecretBytes),
+    },
+  },
+  welcome: { code: 0x04, fields: {} },
+  refused: { code: 0x05, fields: { reason: choice(reasons), text: remark(maxTextBytes) } },
+};
+
+const codec = new MessageCodec(table, maxHandshakeFrameBytes);
+
+/** A whole frame. Throws `RangeError` for a message outside of its limits. */
+export function encodeHandshakeMessage(message: HandshakeMessage): Uint8Array<ArrayBuffer> {
+  return codec.encode(message);
+}
+
+/** The message of a whole frame of type `code`. Throws `ProtocolError`. */
+export function decodeHandshakeMessage(code: number, payload: Uint8Array): HandshakeMessage {
+  return codec.decode(code, payload);
+}

@@ -6,6 +6,35 @@
  * there; `reject` of the same chunk may end it early. Other messages may stand between its data frames, another
  * chunk may not.
  */
+import { maxBitfieldBytes, maxChunkCount } from "./bitfield.ts";
+import {
+  digestBytes,
+  maxChunkBytes,
+  maxDataBytes,
+  maxFileBytes,
+  maxNameBytes,
+  maxPeerFrameBytes,
+} from "./constants.ts";
+import {
+  bytes16,
+  choice,
+  fixedBytes,
+  MessageCodec,
+  type MessageTable,
+  nullable,
+  packedItems,
+  remark,
+  text,
+  u32,
+  u64,
+  within,
+} from "./fields.ts";
+import { encodeFrame, frameHeader } from "./frames.ts";
+
+/** The type of data frames, whose bytes `frames.ts` streams. */
+export const dataFrameType = 0x4b;
+
+const maxTextBytes = 512;
 
 export type RejectReason = "lacking" | "unreadable" | "busy" | "cancelled";
 
@@ -30,3 +59,67 @@ export type PeerMessage =
   | { type: "ping"; nonce: number }
   | { type: "pong"; nonce: number }
   | { type: "goodbye"; text: string };
+
+/** Everything that comes as a whole frame. */
+export type WholePeerMessage = Exclude<PeerMessage, { type: "data" }>;
+
+const rejectReasons: readonly RejectReason[] = ["lacking", "unreadable", "busy", "cancelled"];
+
+const digest = fixedBytes(digestBytes);
+const chunk = within(u32, { min: 0, max: maxChunkCount - 1 });
+const fileLength = within(u64, { min: 0, max: maxFileBytes });
+const chunkLength = within(u32, { min: 1, max: maxChunkBytes });
+
+const table: MessageTable<WholePeerMessage> = {
+  interested: { code: 0x40, fields: { digest } },
+  uninterested: { code: 0x41, fields: { digest } },
+  bitfield: {
+    code: 0x42,
+    fields: { digest, length: fileLength, held: nullable(bytes16(maxBitfieldBytes)) },
+  },
+  lacking: { code: 0x43, fields: { digest } },
+  have: { code: 0x44, fields: { digest, chunk } },
+  manifest_request: { code: 0x45, fields: { digest } },
+  manifest: {
+    code: 0x46,
+    fields: {
+      digest,
+      length: fileLength,
+      name: text(maxNameBytes),
+      hashes: packedItems(digestBytes, maxChunkCount * digestBytes),
+    },
+  },
+  request: { code: 0x47, fields: { digest, chunk } },
+  cancel: { code: 0x48, fields: { digest, chunk } },
+  reject: { code: 0x49, fields: { digest, chunk, reason: choice(rejectReasons) } },
+  chunk: { code: 0x4a, fields: { digest, chunk, length: chunkLength } },
+  ping: { code: 0x4c, fields: { nonce: u64 } },
+  pong: { code: 0x4d, fields: { nonce: u64 } },
+  goodbye: { code: 0x4e, fields: { text: remark(maxTextBytes) } },
+};
+
+const codec = new MessageCodec(table, maxPeerFrameBytes);
+
+/** A whole frame. Throws `RangeError` for a message outside of its limits. */
+export function encodePeerMessage(message: PeerMessage): Uint8Array<ArrayBuffer> {
+  if (message.type !== "data") return codec.encode(message);
+  checkDataLength(message.bytes.length);
+  return encodeFrame(dataFrameType, message.bytes);
+}
+
+/** The message of a whole frame of type `code`; data frames are none. Throws `ProtocolError`. */
+export function decodePeerMessage(code: number, payload: Uint8Array): WholePeerMessage {
+  return codec.decode(code, payload);
+}
+
+/** What stands before 1 to `maxDataBytes` bytes of a chunk, so that they are written without being copied. */
+export function dataFrameHeader(length: number): Uint8Array<ArrayBuffer> {
+  checkDataLength(length);
+  return frameHeader(dataFrameType, length);
+}
+
+function checkDataLength(length: number): void {
+  if (length < 1 || length > maxDataBytes) {
+    throw new RangeError(`Cannot send ${length} bytes in a data frame: 1 to ${maxDataBytes}`);
+  }
+}

@@ -3,8 +3,60 @@
  * `request` numbers are the asker's and come back with the answer.
  */
 import type { SocketAddress } from "./address.ts";
-import type { Candidate } from "./candidates.ts";
+import { maxBitfieldBytes, maxChunkCount } from "./bitfield.ts";
+import type { Candidate, CandidateKind } from "./candidates.ts";
+import {
+  digestBytes,
+  maxFileBytes,
+  maxNameBytes,
+  maxNamesPerFile,
+  maxTrackerFrameBytes,
+  peerIdBytes,
+  tokenBytes,
+} from "./constants.ts";
+import {
+  bytes16,
+  choice,
+  encodedBytes,
+  fixedBytes,
+  flag,
+  list,
+  MessageCodec,
+  type MessageTable,
+  nullable,
+  record,
+  remark,
+  socketAddress,
+  text,
+  u16,
+  u32,
+  u64,
+  within,
+} from "./fields.ts";
 import type { NatClass } from "./nat.ts";
+
+/** Interfaces of a peer. */
+export const maxHosts = 16;
+
+/** Addresses under which the other side of an introduction may be. */
+export const maxCandidates = 64;
+
+/** Chunks in one `have`. */
+export const maxChunksPerHave = 4096;
+
+/** Digests in one `withdraw`. */
+export const maxDigestsPerWithdraw = 4096;
+
+/** Files in one `announce`; its bytes bound it as well, see `batchAnnouncements`. */
+export const maxFilesPerAnnounce = 4096;
+
+/** Rows in one `listing`, and removals; its bytes bound them as well, see `maxPageBytes`. */
+export const maxListedItems = 4096;
+
+/** Holders in one answer: they always fit. */
+export const maxHolders = 4096;
+
+const maxTextBytes = 512;
 
 /** A file as a peer announces it. */
 export interface AnnouncedFile {
@@ -107,3 +159,194 @@ export type TrackerResponse =
   | { type: "heartbeat"; sent: number; observed: SocketAddress }
   | { type: "failure"; request: number; failure: TrackerFailure; text: string }
   | { type: "goodbye" };
+
+/** A name that is on the list no more. */
+export type RemovedRow = Extract<TrackerResponse, { type: "listing" }>["removed"][number];
+
+const natClasses: readonly NatClass[] = [
+  "unknown",
+  "open",
+  "independent",
+  "dependent-sequential",
+  "dependent-random",
+];
+
+const candidateKinds: readonly CandidateKind[] = ["tcp", "host", "reflexive"];
+
+const failures: readonly TrackerFailure[] = [
+  "unknown-digest",
+  "unknown-peer",
+  "too-many",
+  "refused",
+];
+
+const digest = fixedBytes(digestBytes);
+const peer = fixedBytes(peerIdBytes);
+const token = fixedBytes(tokenBytes);
+const name = text(maxNameBytes);
+const fileLength = within(u64, { min: 0, max: maxFileBytes });
+const chunkNumber = within(u32, { min: 0, max: maxChunkCount - 1 });
+const nat = choice(natClasses);
+
+const announcedFile = record<AnnouncedFile>({
+  digest,
+  length: fileLength,
+  names: list(name, { min: 1, max: maxNamesPerFile }),
+  held: nullable(bytes16(maxBitfieldBytes)),
+});
+
+const listedRow = record<ListedRow>({
+  digest,
+  name,
+  length: fileLength,
+  seeders: u32,
+  leechers: u32,
+});
+
+const removedRow = record<RemovedRow>({ digest, name });
+
+const holderRow = record<HolderRow>({
+  peer,
+  address: socketAddress,
+  chunks: within(u32, { min: 0, max: maxChunkCount }),
+  complete: flag,
+});
+
+const candidate = record<Candidate>({ kind: choice(candidateKinds), address: socketAddress });
+
+const requestTable: MessageTable<TrackerRequest> = {
+  join: {
+    code: 0x10,
+    fields: {
+      listenPort: u16,
+      hosts: list(socketAddress, { min: 0, max: maxHosts }),
+      nat,
+    },
+  },
+  announce: {
+    code: 0x11,
+    fields: { files: list(announcedFile, { min: 0, max: maxFilesPerAnnounce }) },
+  },
+  have: {
+    code: 0x12,
+    fields: { digest, chunks: list(chunkNumber, { min: 0, max: maxChunksPerHave }) },
+  },
+  withdraw: {
+    code: 0x13,
+    fields: { digests: list(digest, { min: 0, max: maxDigestsPerWithdraw }) },
+  },
+  list: { code: 0x14, fields: { request: u64, epoch: u64, since: u64, limit: u32 } },
+  peers: { code: 0x15, fields: { request: u64, digest } },
+  introduce: { code: 0x16, fields: { request: u64, digest, peer } },
+  relay: { code: 0x17, fields: { request: u64, token } },
+  heartbeat: { code: 0x18, fields: { sent: u64 } },
+  goodbye: { code: 0x19, fields: {} },
+};
+
+const responseTable: MessageTable<TrackerResponse> = {
+  joined: {
+    code: 0x20,
+    fields: { observed: socketAddress, heartbeatMs: u32, probePort: u16, echoPort: u16 },
+  },
+  listing: {
+    code: 0x21,
+    fields: {
+      request: u64,
+      epoch: u64,
+      reset: flag,
+      rows: list(listedRow, { min: 0, max: maxListedItems }),
+      removed: list(removedRow, { min: 0, max: maxListedItems }),
+      next: u64,
+      more: flag,
+    },
+  },
+  holders: {
+    code: 0x22,
+    fields: { request: u64, holders: list(holderRow, { min: 0, max: maxHolders }) },
+  },
+  introduction: {
+    code: 0x23,
+    fields: {
+      request: u64,
+      initiator: flag,
+      token,
+      digest,
+      peer,
+      nat,
+      candidates: list(candidate, { min: 0, max: maxCandidates }),
+    },
+  },
+  relayed: { code: 0x24, fields: { request: u64, token, address: socketAddress } },
+  heartbeat: { code: 0x25, fields: { sent: u64, observed: socketAddress } },
+  failure: {
+    code: 0x26,
+    fields: { request: u64, failure: choice(failures), text: remark(maxTextBytes) },
+  },
+  goodbye: { code: 0x27, fields: {} },
+};
+
+const requests = new MessageCodec(requestTable, maxTrackerFrameBytes);
+const responses = new MessageCodec(responseTable, maxTrackerFrameBytes);
+
+/** What a frame may still hold beside the fields of an empty `announce`: type and count. */
+const maxAnnouncementBytes = maxTrackerFrameBytes - 3;
+
+/** What rows and removals of one `listing` may take together, measured by `encodedRowBytes`. */
+export const maxPageBytes = maxTrackerFrameBytes - 31;
+
+/** Rows and removals, together, that fit one `listing` whatever their names. */
+export const maxRowsPerPage = Math.floor(maxPageBytes / (listedRow.minBytes + maxNameBytes));
+
+/** A whole frame. Throws `RangeError` for a message outside of its limits. */
+export function encodeTrackerRequest(message: TrackerRequest): Uint8Array<ArrayBuffer> {
+  return requests.encode(message);
+}
+
+/** The message of a whole frame of type `code`. Throws `ProtocolError`. */
+export function decodeTrackerRequest(code: number, payload: Uint8Array): TrackerRequest {
+  return requests.decode(code, payload);
+}
+
+/** A whole frame. Throws `RangeError` for a message outside of its limits. */
+export function encodeTrackerResponse(message: TrackerResponse): Uint8Array<ArrayBuffer> {
+  return responses.encode(message);
+}
+
+/** The message of a whole frame of type `code`. Throws `ProtocolError`. */
+export function decodeTrackerResponse(code: number, payload: Uint8Array): TrackerResponse {
+  return responses.decode(code, payload);
+}
+
+/** What a row takes in a `listing`. */
+export function encodedRowBytes(row: ListedRow): number {
+  return encodedBytes(listedRow, row);
+}
+
+/** What a removal takes in a `listing`. */
+export function encodedRemovalBytes(row: RemovedRow): number {
+  return encodedBytes(removedRow, row);
+}
+
+/** What a file takes in an `announce`. */
+export function announcedFileBytes(file: AnnouncedFile): number {
+  return encodedBytes(announcedFile, file);
+}
+
+/** The files in as many parts, in order, as it takes for each to fit one `announce`. */
+export function batchAnnouncements(files: readonly AnnouncedFile[]): AnnouncedFile[][] {
+  const batches: AnnouncedFile[][] = [];
+  let batch: AnnouncedFile[] = [];
+  let size = 0;
+  for (const file of files) {
+    const fileBytes = announcedFileBytes(file);
+    const full = batch.length === maxFilesPerAnnounce || size + fileBytes > maxAnnouncementBytes;
+    if (full || batches.length === 0) {
+      batch = [];
+      batches.push(batch);
+      size = 0;
+    }
+    batch.push(file);
+    size += fileBytes;
+  }
+  return batches;
+}
