@@ -37,17 +37,20 @@ export class Writer {
   }
 
   u8(value: number): this {
-    this.#view.setUint8(this.#advance(1), inRange(value, 0xff));
+    const at = this.#advance(1);
+    this.#view.setUint8(at, inRange(value, 0xff));
     return this;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#advance(2), inRange(value, maxU16));
+    const at = this.#advance(2);
+    this.#view.setUint16(at, inRange(value, maxU16));
     return this;
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#advance(4), inRange(value, maxU32));
+    const at = this.#advance(4);
+    this.#view.setUint32(at, inRange(value, maxU32));
     return this;
   }
 
