@@ -1,0 +1,328 @@
+/**
+ * The commands themselves, the same for the command line and the prompt. Each prints what it found, in a table
+ * or as JSON records, and returns an exit code; what the user can act on is thrown as `UserError`.
+ */
+import type { Holder, ListedFile, PeerControl, PeerStatus, TrackerView } from "./control.ts";
+import { exitCode, UserError } from "./errors.ts";
+import {
+  type Column,
+  escapeName,
+  formatBytes,
+  formatCount,
+  formatRate,
+  formatTable,
+  shortDigests,
+} from "./format.ts";
+import { fileRecord, holderRecord, jsonLine, statusRecord } from "./json_output.ts";
+import { findFile, findFiles } from "./lookup.ts";
+import type { PeerSettings } from "./options.ts";
+import type { Output } from "./output.ts";
+import type { Damage, DoctorCheck, PeerFactory, ScanProgress } from "./peer_factory.ts";
+import type { Clock } from "./ports.ts";
+import type { ProgressBoard } from "./progress_board.ts";
+
+/** How often a scan's line is redrawn. */
+const scanLineMs = 100;
+
+/** Ids are long: this many letters tell peers apart in tables. */
+const shownPeerLetters = 8;
+
+/** What every command has at hand. */
+export interface ActionContext {
+  factory: PeerFactory;
+  settings: PeerSettings;
+  output: Output;
+  clock: Clock;
+  /** Aborted when the user wants to end. */
+  stop: AbortSignal;
+}
+
+export async function listFiles(view: TrackerView, context: ActionContext): Promise<number> {
+  const { output, settings } = context;
+  const files = await view.list();
+  if (settings.json) {
+    for (const file of files) output.print(jsonLine(fileRecord(file)));
+  } else if (files.length === 0) {
+    output.note("no files on the tracker yet");
+  } else {
+    printTable(output, fileColumns, fileRows(files));
+  }
+  return exitCode.done;
+}
+
+const fileColumns: readonly Column[] = [
+  { title: "digest" },
+  { title: "size", align: "right" },
+  { title: "chunks", align: "right" },
+  { title: "seeders", align: "right" },
+  { title: "leechers", align: "right" },
+  { title: "name", flexible: true },
+];
+
+function fileRows(files: readonly ListedFile[]): string[][] {
+  const short = shortDigests(files.map((file) => file.digest));
+  return files.map((file) => [
+    short(file.digest),
+    formatBytes(file.length),
+    String(file.chunks),
+    String(file.seeders),
+    String(file.leechers),
+    escapeName(file.name),
+  ]);
+}
+
+export async function showHolders(
+  view: TrackerView,
+  wanted: string,
+  context: ActionContext,
+): Promise<number> {
+  const { output, settings } = context;
+  const file = findFile(await view.list(), wanted);
+  const holders = await view.holders(file.digest);
+  if (settings.json) {
+    for (const holder of holders) output.print(jsonLine(holderRecord(holder)));
+  } else if (holders.length === 0) {
+    output.note(`nobody has chunks of ${escapeName(file.name)}`);
+  } else {
+    printTable(output, holderColumns, holders.map((holder) => holderRow(holder, file)));
+  }
+  return exitCode.done;
+}
+
+const holderColumns: readonly Column[] = [
+  { title: "peer" },
+  { title: "address" },
+  { title: "chunks", align: "right" },
+  { title: "", align: "right" },
+];
+
+function holderRow(holder: Holder, file: ListedFile): string[] {
+  const percent = file.chunks === 0 ? 100 : Math.floor(100 * holder.chunks / file.chunks);
+  const share = holder.complete ? "complete" : `${percent}%`;
+  return [shownPeer(holder.peer), holder.address, `${holder.chunks} of ${file.chunks}`, share];
+}
+
+/**
+ * Starts the downloads of all that is wanted, or of nothing if one of them can't be found. Resolves, when all
+ * have been started, to a promise of the first code that isn't `done`.
+ */
+export async function startDownloads(
+  peer: PeerControl,
+  wanted: readonly string[],
+  board: ProgressBoard,
+): Promise<{ ended: Promise<number> }> {
+  const files = findFiles(await peer.list(), wanted);
+  const codes = files.map((file) => board.watch(peer.download(file)));
+  const ended = Promise.all(codes).then((all) => all.find((code) => code !== 0) ?? exitCode.done);
+  return { ended };
+}
+
+export async function printDigests(
+  paths: readonly string[],
+  context: ActionContext,
+): Promise<number> {
+  const { factory, output, settings } = context;
+  for (const path of paths) {
+    const { digest, length } = await factory.digest(path);
+    const line = settings.json
+      ? jsonLine({ digest, length, name: path })
+      : `${digest}  ${length}  ${escapeName(path)}`;
+    output.print(line);
+  }
+  return exitCode.done;
+}
+
+export async function verifyDirectory(
+  running: PeerControl | null,
+  context: ActionContext,
+): Promise<number> {
+  const { factory, settings, output, stop } = context;
+  let damaged = 0;
+  const onDamage = (damage: Damage) => {
+    damaged++;
+    const { path, problem } = damage;
+    output.print(settings.json ? jsonLine({ path, problem }) : `${escapeName(path)}: ${problem}`);
+  };
+  const onProgress = scanLine("checking", context);
+  const locked = running !== null;
+  const options = { dir: settings.dir, locked, onProgress, onDamage, signal: stop };
+  const summary = await factory.verify(options).finally(() => output.live([]));
+  const { files, chunks, bytes } = summary;
+  if (settings.json) {
+    output.print(jsonLine({ event: "verified", files, chunks, bytes, damaged }));
+  } else {
+    const counted = [formatCount(files, "file"), formatCount(chunks, "chunk"), formatBytes(bytes)];
+    const verdict = damaged === 0 ? "all as they should be" : `${damaged} damaged`;
+    output.print(`checked ${counted.join(", ")}: ${verdict}`);
+  }
+  return damaged === 0 ? exitCode.done : exitCode.failed;
+}
+
+/** Draws how far a scan is, in place, and not too often. */
+export function scanLine(
+  verb: string,
+  context: ActionContext,
+): (progress: ScanProgress) => void {
+  const { output, clock, settings } = context;
+  let drawnAt = -Infinity;
+  return (progress) => {
+    if (settings.json || !output.isLive || clock.now() - drawnAt < scanLineMs) return;
+    drawnAt = clock.now();
+    const { files, totalFiles, bytes, totalBytes } = progress;
+    const amounts = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
+    output.live([`${verb} ${files} of ${formatCount(totalFiles, "file")}, ${amounts}`]);
+  };
+}
+
+const checkTitles: Record<DoctorCheck["check"], string> = {
+  "tracker-quic": "tracker over quic",
+  "tracker-tcp": "tracker over tcp",
+  "public-address": "public address",
+  "listen-port": "port to listen on",
+  "nat": "nat",
+};
+
+const checkTitleColumns = Math.max(...Object.values(checkTitles).map((title) => title.length));
+
+export async function runDoctor(
+  running: PeerControl | null,
+  context: ActionContext,
+): Promise<number> {
+  const { factory, settings, stop } = context;
+  const bad = new Set<DoctorCheck["check"]>();
+  const options = { settings, running: running?.status() ?? null, signal: stop };
+  await factory.examine(options, (check) => {
+    if (check.outcome === "bad") bad.add(check.check);
+    printCheck(check, context);
+  });
+  if (bad.has("tracker-quic") && bad.has("tracker-tcp")) return exitCode.unreachable;
+  return bad.has("listen-port") ? exitCode.failed : exitCode.done;
+}
+
+function printCheck({ check, outcome, detail }: DoctorCheck, context: ActionContext): void {
+  const { output, settings } = context;
+  if (settings.json) return output.print(jsonLine({ check, outcome, detail }));
+  const paint = { good: output.style.green, bad: output.style.red, unknown: output.style.yellow };
+  const mark = paint[outcome]({ good: "ok", bad: "no", unknown: "??" }[outcome]);
+  output.print(`${mark}  ${checkTitles[check].padEnd(checkTitleColumns)}  ${escapeName(detail)}`);
+}
+
+export function showStatus(peer: PeerControl, context: ActionContext): number {
+  const { output, settings } = context;
+  const status = peer.status();
+  if (settings.json) {
+    output.print(jsonLine(statusRecord(status)));
+    return exitCode.done;
+  }
+  for (const [title, value] of statusFacts(status)) output.print(`${title.padEnd(10)}${value}`);
+  if (status.downloads.length > 0) printTable(output, downloadColumns, downloadRows(status));
+  if (status.uploads.length > 0) printTable(output, uploadColumns, uploadRows(status));
+  return exitCode.done;
+}
+
+function statusFacts(status: PeerStatus): [string, string][] {
+  const tracker = status.tracker === "connected"
+    ? `connected over ${status.trackerVia ?? "an unknown transport"}`
+    : "connecting";
+  const shared = `${formatCount(status.files, "file")}, ${formatBytes(status.bytes)}`;
+  const incomplete = status.incomplete === 0 ? "" : `, ${status.incomplete} incomplete`;
+  return [
+    ["peer", status.peer],
+    ["address", status.address ?? "unknown"],
+    ["tracker", tracker],
+    ["join link", status.link],
+    ["sharing", shared + incomplete],
+  ];
+}
+
+const downloadColumns: readonly Column[] = [
+  { title: "download", flexible: true },
+  { title: "state" },
+  { title: "chunks", align: "right" },
+  { title: "rate", align: "right" },
+  { title: "source" },
+  { title: "via" },
+  { title: "rtt", align: "right" },
+];
+
+/** A row for each source, the download's own facts in the first of them. */
+function downloadRows(status: PeerStatus): string[][] {
+  return status.downloads.flatMap((download) => {
+    const rate = download.state === "downloading" ? formatRate(download.bytesPerSecond) : "";
+    const chunks = `${download.have} of ${download.chunks}`;
+    const own = [escapeName(download.name), download.state, chunks, rate];
+    const sources = download.sources.map((source) => [
+      shownPeer(source.peer),
+      source.via,
+      source.roundTripMs === null ? "" : `${source.roundTripMs.toFixed(1)} ms`,
+    ]);
+    if (sources.length === 0) return [own];
+    return sources.map((cells, index) => [...(index === 0 ? own : ["", "", "", ""]), ...cells]);
+  });
+}
+
+const uploadColumns: readonly Column[] = [
+  { title: "upload to" },
+  { title: "via" },
+  { title: "chunks", align: "right" },
+  { title: "rate", align: "right" },
+];
+
+function uploadRows(status: PeerStatus): string[][] {
+  return status.uploads.map(({ peer, via, chunks, bytesPerSecond }) => [
+    shownPeer(peer),
+    via,
+    String(chunks),
+    formatRate(bytesPerSecond),
+  ]);
+}
+
+export function cancelDownloads(peer: PeerControl, wanted: readonly string[]): number {
+  const running = peer.status().downloads.filter((download) =>
+    !["complete", "cancelled", "failed"].includes(download.state)
+  );
+  if (running.length === 0) throw new UserError("failed", "there is no download under way");
+  const listed = running.map(({ digest, name, length, chunks }) => ({
+    ...{ digest, name, length, chunks },
+    ...{ seeders: 0, leechers: 0 },
+  }));
+  for (const file of wanted.map((word) => findDownload(listed, word))) peer.cancel(file.digest);
+  return exitCode.done;
+}
+
+/** As `findFile`, with words that fit. */
+function findDownload(listed: readonly ListedFile[], word: string): ListedFile {
+  try {
+    return findFile(listed, word);
+  } catch (thrown) {
+    if (!(thrown instanceof UserError) || thrown.code !== "notFound") throw thrown;
+    throw new UserError(
+      "notFound",
+      `no such download under way: ${escapeName(word)}`,
+      '"status" shows all downloads',
+    );
+  }
+}
+
+export async function rescanDirectory(
+  peer: PeerControl,
+  context: ActionContext,
+): Promise<number> {
+  const { output, settings } = context;
+  const { files, added, changed, removed } = await peer.rescan();
+  output.print(
+    settings.json
+      ? jsonLine({ event: "scanned", files, added, changed, removed })
+      : `${formatCount(files, "file")}: ${added} added, ${changed} changed, ${removed} removed`,
+  );
+  return exitCode.done;
+}
+
+function shownPeer(peer: string): string {
+  return peer.slice(0, shownPeerLetters);
+}
+
+function printTable(output: Output, columns: readonly Column[], rows: string[][]): void {
+  const { width, style } = output;
+  output.print(formatTable(columns, rows, { width, style }).join("\n"));
+}

@@ -1,0 +1,311 @@
+/**
+ * Text for people: sizes, rates, durations, tables and progress lines that fit a width, shortened digests, and
+ * names made harmless. Pure: widths are in terminal columns, styles are given, nothing is printed.
+ */
+import type { DownloadStatus, Source, Via } from "./control.ts";
+
+const binaryUnits = ["KiB", "MiB", "GiB", "TiB", "PiB"] as const;
+
+/** Digests in tables are never shorter than this. */
+const minShownDigits = 8;
+
+/** A name in a progress line is cut before it takes more columns than this. */
+const maxProgressNameColumns = 24;
+const minProgressNameColumns = 8;
+const maxBarColumns = 30;
+const minBarColumns = 8;
+
+/** Above this, time left is a guess that helps nobody. */
+const maxShownSeconds = 100 * 24 * 3600;
+
+/** How a text is set off. All leave the text's width as it is. */
+export interface Style {
+  bold(text: string): string;
+  dim(text: string): string;
+  red(text: string): string;
+  green(text: string): string;
+  yellow(text: string): string;
+}
+
+const unchanged = (text: string) => text;
+
+export const plainStyle: Style = {
+  bold: unchanged,
+  dim: unchanged,
+  red: unchanged,
+  green: unchanged,
+  yellow: unchanged,
+};
+
+/** ECMA-48 SGR. */
+export const ansiStyle: Style = {
+  bold: (text) => `\x1b[1m${text}\x1b[22m`,
+  dim: (text) => `\x1b[2m${text}\x1b[22m`,
+  red: (text) => `\x1b[31m${text}\x1b[39m`,
+  green: (text) => `\x1b[32m${text}\x1b[39m`,
+  yellow: (text) => `\x1b[33m${text}\x1b[39m`,
+};
+
+/** `0 B`, `1023 B`, `1.00 KiB`, `12.3 MiB`, `1023 GiB`: three digits or so. */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1023.5) return `${Math.round(bytes)} B`;
+  let amount = bytes;
+  for (const unit of binaryUnits) {
+    amount /= 1024;
+    if (amount < 1023.5) return `${threeDigits(amount)} ${unit}`;
+  }
+  return `${Math.round(amount)} PiB`;
+}
+
+function threeDigits(amount: number): string {
+  if (amount < 9.995) return amount.toFixed(2);
+  return amount < 99.95 ? amount.toFixed(1) : amount.toFixed(0);
+}
+
+export function formatRate(bytesPerSecond: number): string {
+  return `${formatBytes(bytesPerSecond)}/s`;
+}
+
+/** `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`, `3 d 04 h`. */
+export function formatDuration(seconds: number): string {
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min ${twoDigits(whole % 60)} s`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${hours} h ${twoDigits(minutes % 60)} min`;
+  return `${Math.floor(hours / 24)} d ${twoDigits(hours % 24)} h`;
+}
+
+function twoDigits(count: number): string {
+  return String(count).padStart(2, "0");
+}
+
+/** `1 file`, `2 files`, `2 matches` with the plural given. */
+export function formatCount(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : plural}`;
+}
+
+/**
+ * A name that can't move the cursor, change colours, break a line or turn the direction of writing: such
+ * characters are shown as escapes. A backslash stays single.
+ */
+export function escapeName(name: string): string {
+  return name.replaceAll(
+    /[\p{Cc}\p{Cs}\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/gu,
+    (character) => {
+      if (character === "\n") return "\\n";
+      if (character === "\t") return "\\t";
+      if (character === "\r") return "\\r";
+      const code = character.codePointAt(0) ?? 0;
+      const hex = code.toString(16);
+      return code < 0x100 ? `\\x${hex.padStart(2, "0")}` : `\\u{${hex}}`;
+    },
+  );
+}
+
+/** Shortens digests to the same number of digits, as few as tell all of them apart. */
+export function shortDigests(digests: Iterable<string>): (digest: string) => string {
+  const sorted = [...new Set(digests)].sort();
+  let digits = minShownDigits;
+  for (let index = 1; index < sorted.length; index++) {
+    const common = commonPrefixLength(sorted[index - 1] ?? "", sorted[index] ?? "");
+    digits = Math.max(digits, common + 1);
+  }
+  return (digest) => digest.slice(0, digits);
+}
+
+function commonPrefixLength(a: string, b: string): number {
+  let length = 0;
+  while (length < a.length && a[length] === b[length]) length++;
+  return length;
+}
+
+/** Columns that a text takes on a terminal. Escape sequences must not be in it. */
+export function displayWidth(text: string): number {
+  let width = 0;
+  for (const character of text) width += characterWidth(character);
+  return width;
+}
+
+function characterWidth(character: string): number {
+  const code = character.codePointAt(0) ?? 0;
+  if (code < 0x300) return 1;
+  if (/^[\p{Mn}\p{Me}]$/u.test(character)) return 0;
+  return isWide(code) || /^\p{Emoji_Presentation}$/u.test(character) ? 2 : 1;
+}
+
+/** The blocks that UAX #11 calls wide, coarsely. */
+function isWide(code: number): boolean {
+  if (code < 0x1100) return false;
+  return code <= 0x115f || (code >= 0x2e80 && code <= 0xa4cf && code !== 0x303f) ||
+    (code >= 0xac00 && code <= 0xd7a3) || (code >= 0xf900 && code <= 0xfaff) ||
+    (code >= 0xfe30 && code <= 0xfe6f) || (code >= 0xff00 && code <= 0xff60) ||
+    (code >= 0xffe0 && code <= 0xffe6) || (code >= 0x20000 && code <= 0x3fffd);
+}
+
+/** Cuts out the middle of a text that is too wide: a name's end tells as much as its beginning. */
+export function shorten(text: string, columns: number): string {
+  if (displayWidth(text) <= columns) return text;
+  if (columns <= 0) return "";
+  const characters = [...text];
+  const tail: string[] = [];
+  const head: string[] = [];
+  let left = columns - 1;
+  const tailColumns = Math.floor(left / 2);
+  for (let used = 0; characters.length > 0;) {
+    const width = characterWidth(characters.at(-1) ?? "");
+    if (used + width > tailColumns) break;
+    used += width;
+    left -= width;
+    tail.unshift(characters.pop() ?? "");
+  }
+  for (const character of characters) {
+    const width = characterWidth(character);
+    if (width > left) break;
+    left -= width;
+    head.push(character);
+  }
+  return `${head.join("")}…${tail.join("")}`;
+}
+
+export interface Column {
+  title: string;
+  align?: "left" | "right";
+  /** Gives way when the table is too wide; the first such column only. */
+  flexible?: boolean;
+}
+
+export interface TableOptions {
+  /** Terminal columns; infinite where nothing has to fit. */
+  width: number;
+  style: Style;
+}
+
+/** Lines of an aligned table, its titles first; two spaces between columns. */
+export function formatTable(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  options: TableOptions,
+): string[] {
+  const widths = columnWidths(columns, rows, options.width);
+  const line = (cells: readonly string[]) =>
+    columns.map((column, index) => padCell(cells[index] ?? "", widths[index] ?? 0, column))
+      .join("  ").trimEnd();
+  const titles = line(columns.map((column) => column.title));
+  return [options.style.bold(titles), ...rows.map(line)];
+}
+
+function columnWidths(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  width: number,
+): number[] {
+  const widths = columns.map((column, index) =>
+    rows.reduce(
+      (widest, row) => Math.max(widest, displayWidth(row[index] ?? "")),
+      displayWidth(column.title),
+    )
+  );
+  const total = widths.reduce((sum, each) => sum + each, 2 * (columns.length - 1));
+  const flexible = columns.findIndex((column) => column.flexible);
+  const wanted = widths[flexible];
+  if (total <= width || wanted === undefined) return widths;
+  const least = Math.max(minProgressNameColumns, displayWidth(columns[flexible]?.title ?? ""));
+  widths[flexible] = Math.max(Math.min(wanted, least), wanted - (total - width));
+  return widths;
+}
+
+function padCell(text: string, width: number, column: Column): string {
+  const fitted = shorten(text, width);
+  const padding = " ".repeat(Math.max(0, width - displayWidth(fitted)));
+  return column.align === "right" ? padding + fitted : fitted + padding;
+}
+
+/** `3 sources: 2 tcp, 1 quic`, `1 source: tcp`, `no source`. */
+export function formatSources(sources: readonly Pick<Source, "via">[]): string {
+  if (sources.length === 0) return "no source";
+  const kinds = new Map<Via, number>();
+  for (const { via } of sources) kinds.set(via, (kinds.get(via) ?? 0) + 1);
+  const [only] = kinds.keys();
+  if (kinds.size === 1) return `${formatCount(sources.length, "source")}: ${only}`;
+  const parts = [...kinds].map(([via, count]) => `${count} ${via}`);
+  return `${formatCount(sources.length, "source")}: ${parts.join(", ")}`;
+}
+
+export interface ProgressOptions {
+  width: number;
+  style: Style;
+}
+
+/** One line about a download under way that fits the width: the least important parts go first. */
+export function formatProgress(status: DownloadStatus, options: ProgressOptions): string {
+  const { width, style } = options;
+  const facts = progressFacts(status);
+  while (facts.length > 1 && leastProgressColumns(facts) > width) facts.pop();
+  const tail = facts.join("  ");
+  const room = width - displayWidth(tail) - 4;
+  if (room < minProgressNameColumns + minBarColumns) return shorten(tail, width);
+  const name = shorten(
+    escapeName(status.name),
+    Math.min(maxProgressNameColumns, room - minBarColumns),
+  );
+  const barColumns = Math.min(maxBarColumns, room - displayWidth(name));
+  return `${name}  ${formatBar(fractionOf(status), barColumns, style)}  ${tail}`;
+}
+
+function leastProgressColumns(facts: readonly string[]): number {
+  return displayWidth(facts.join("  ")) + minProgressNameColumns + minBarColumns + 4;
+}
+
+/** The same without a bar, for a log: as long as it needs to be. */
+export function formatProgressLine(status: DownloadStatus): string {
+  return `${escapeName(status.name)}: ${progressFacts(status).join(", ")}`;
+}
+
+/** Most important first. */
+function progressFacts(status: DownloadStatus): string[] {
+  const percent = `${Math.floor(fractionOf(status) * 100)}%`.padStart(4);
+  if (status.state === "locating") return [percent, "looking for sources"];
+  if (status.state === "combining") return [percent, "combining"];
+  const sources = status.sources;
+  const counted = sources.length === 0 ? "no source" : formatCount(sources.length, "source");
+  const facts = [percent, formatRate(status.bytesPerSecond), formatTimeLeft(status)];
+  return [...facts, sources.length === 0 ? counted : formatSources(sources)];
+}
+
+function fractionOf(status: DownloadStatus): number {
+  return status.chunks === 0 ? 1 : status.have / status.chunks;
+}
+
+function formatTimeLeft(status: DownloadStatus): string {
+  const left = (1 - fractionOf(status)) * status.length / status.bytesPerSecond;
+  return left <= maxShownSeconds ? `${formatDuration(left)} left` : "stalled";
+}
+
+/** `[####----]`, as many columns as asked for. */
+export function formatBar(fraction: number, columns: number, style: Style): string {
+  const inside = Math.max(0, columns - 2);
+  const filled = Math.min(inside, Math.max(0, Math.floor(fraction * inside)));
+  return `[${style.green("#".repeat(filled))}${style.dim("-".repeat(inside - filled))}]`;
+}
+
+/** The last line about a download that is complete. */
+export function formatComplete(status: DownloadStatus): string {
+  const path = status.path ?? status.name;
+  const facts = [formatBytes(status.length), formatDuration(status.seconds)];
+  if (status.seconds > 0 && status.have > status.resumed) {
+    facts.push(formatRate(fetchedBytes(status) / status.seconds));
+  }
+  facts.push(formatSources(status.sources));
+  if (status.resumed > 0) facts.push(`${formatCount(status.resumed, "chunk")} resumed`);
+  const renamed = path.replaceAll("\\", "/").endsWith(status.name)
+    ? ""
+    : ` (another file has the name ${escapeName(status.name)})`;
+  return `${escapeName(path)}  ${facts.join(", ")}${renamed}`;
+}
+
+function fetchedBytes(status: DownloadStatus): number {
+  return status.length * (status.have - status.resumed) / Math.max(1, status.chunks);
+}

@@ -1,0 +1,203 @@
+/**
+ * The peer's command line, parsed: what is to be done, as a discriminated union, and with which settings.
+ * Everything wrong with it is a `UserError` of code `usage`.
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { type Command, commandsOf, findCommand, optionTable, usageOf } from "./commands.ts";
+import { UserError } from "./errors.ts";
+import { escapeName } from "./format.ts";
+import { parseRate } from "./rate.ts";
+import { nearest } from "./suggestion.ts";
+
+const maxPort = 65_535;
+
+/** What all commands have in common. */
+export interface PeerSettings {
+  dir: string;
+  /** The join link; null: carry a tracker. */
+  tracker: string | null;
+  /** The join secret of the environment, for the carried tracker or a link without one; null if there is none. */
+  secret: string | null;
+  /** Null: any free port. */
+  port: number | null;
+  /** Bytes per second; 0 means no limit. */
+  up: number;
+  /** Bytes per second; 0 means no limit. */
+  down: number;
+  json: boolean;
+}
+
+/** What is to be done. */
+export type PeerAction =
+  /** Read commands from the terminal or from piped lines. */
+  | { kind: "repl" }
+  | { kind: "share" }
+  | { kind: "list" }
+  | { kind: "peers"; wanted: string }
+  | { kind: "get"; wanted: string[]; seed: boolean }
+  | { kind: "digest"; files: string[] }
+  | { kind: "verify" }
+  | { kind: "doctor" }
+  /** The help of the program, or of a command. */
+  | { kind: "help"; command: Command | null }
+  | { kind: "version" };
+
+export interface PeerInvocation {
+  action: PeerAction;
+  settings: PeerSettings;
+}
+
+/** Looks up an environment variable. */
+export type Environment = (name: string) => string | undefined;
+
+/** Throws `UserError` of code `usage`. */
+export function parseOptions(args: readonly string[], environment: Environment): PeerInvocation {
+  checkOptions(args);
+  const parsed = parseArgs([...args], {
+    string: ["_", ...optionTable.filter((option) => option.value).map((option) => option.name)],
+    boolean: optionTable.filter((option) => !option.value).map((option) => option.name),
+    alias: { help: "h", version: "V" },
+  }) as { _: string[]; [name: string]: unknown };
+  const words = parsed._.map(String);
+  const wantsHelp = parsed["help"] === true;
+  const action: PeerAction = parsed["version"] === true
+    ? { kind: "version" }
+    : wantsHelp
+    ? { kind: "help", command: helpTopic(words) }
+    : parseAction(words, parsed["seed"] === true);
+  const settings = parseSettings(parsed, environment);
+  return { action, settings: { ...settings, json: parsed["json"] === true } };
+}
+
+/** Refuses what the parser would silently take for something else. */
+function checkOptions(args: readonly string[]): void {
+  const end = args.indexOf("--");
+  const checked = end < 0 ? args : args.slice(0, end);
+  for (const [index, argument] of checked.entries()) {
+    if (argument === "-" || !argument.startsWith("-")) continue;
+    checkOption(argument, checked[index + 1]);
+  }
+}
+
+function checkOption(argument: string, next: string | undefined): void {
+  const equals = argument.indexOf("=");
+  const written = equals < 0 ? argument : argument.slice(0, equals);
+  const option = optionTable.find((entry) =>
+    written === `--${entry.name}` || written === `-${entry.short}`
+  );
+  if (option === undefined) throw unknownOption(written);
+  if (option.value === undefined) {
+    if (equals >= 0) throw usage(`${written} takes no value`);
+    return;
+  }
+  const value = equals < 0 ? next : argument.slice(equals + 1);
+  const isMissing = value === undefined || value === "" || (equals < 0 && value.startsWith("-"));
+  if (isMissing) throw usage(`${written} needs a value: ${written} ${option.value}`);
+}
+
+function unknownOption(written: string): UserError {
+  const names = optionTable.map((option) => `--${option.name}`);
+  const meant = written.startsWith("--") ? nearest(written, names) : null;
+  const hint = meant === null ? '"peer --help" shows all options' : `did you mean ${meant}?`;
+  return usage(`unknown option: ${escapeName(written)}`, hint);
+}
+
+function helpTopic(words: readonly string[]): Command | null {
+  const [name] = words[0] === "help" ? words.slice(1) : words;
+  return name === undefined ? null : knownCommand(name);
+}
+
+/** Throws `UserError` of code `usage` with a suggestion. */
+function knownCommand(name: string): Command {
+  const command = findCommand(name, "program");
+  if (command !== null) return command;
+  if (findCommand(name, "repl") !== null) {
+    throw usage(`${name} is a command of the prompt`, '"peer" without a command opens it');
+  }
+  throw unknownCommand(name, commandsOf("program"), '"peer --help" shows all commands');
+}
+
+/** The error for a command that isn't among `commands`. */
+export function unknownCommand(
+  name: string,
+  commands: readonly Command[],
+  otherHint: string,
+): UserError {
+  const meant = nearest(name, commands.map((command) => command.name));
+  return usage(
+    `unknown command: ${escapeName(name)}`,
+    meant === null ? otherHint : `did you mean ${meant}?`,
+  );
+}
+
+/** Throws `UserError` of code `usage` when a command gets too few or too many arguments. */
+export function checkArguments(command: Command, words: readonly string[]): void {
+  const hint = `usage: ${usageOf(command)}`;
+  if (words.length < command.minArguments) {
+    throw usage(`${command.name} needs ${command.parameters}`, hint);
+  }
+  if (words.length > command.maxArguments) {
+    const surplus = words[command.maxArguments] ?? "";
+    throw usage(`${command.name} has an argument too many: ${escapeName(surplus)}`, hint);
+  }
+  if (words.includes("")) throw usage(`${command.name} has an empty argument`, hint);
+}
+
+function parseAction(words: readonly string[], seed: boolean): PeerAction {
+  const [name, ...rest] = words;
+  if (seed && name !== "get") throw usage("--seed goes with get only");
+  if (name === undefined) return { kind: "repl" };
+  const command = knownCommand(name);
+  checkArguments(command, rest);
+  switch (command.name) {
+    case "help":
+      return { kind: "help", command: helpTopic(words) };
+    case "peers":
+      return { kind: "peers", wanted: rest[0] ?? "" };
+    case "get":
+      return { kind: "get", wanted: rest, seed };
+    case "digest":
+      return { kind: "digest", files: rest };
+    case "share":
+    case "list":
+    case "verify":
+    case "doctor":
+      return { kind: command.name };
+    default:
+      throw usage(`unknown command: ${command.name}`);
+  }
+}
+
+function parseSettings(
+  parsed: Record<string, unknown>,
+  environment: Environment,
+): Omit<PeerSettings, "json"> {
+  const text = (name: string) => {
+    const value = parsed[name];
+    return typeof value === "string" && value !== "" ? value : null;
+  };
+  const port = text("port");
+  return {
+    dir: text("dir") ?? ".",
+    tracker: text("tracker") ?? (environment("P2P_TRACKER") || null),
+    secret: environment("P2P_SECRET") ?? null,
+    port: port === null ? null : parsePort(port),
+    up: parseRate(text("up") ?? "0", "--up"),
+    down: parseRate(text("down") ?? "0", "--down"),
+  };
+}
+
+function parsePort(text: string): number | null {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(port <= maxPort)) {
+    throw usage(
+      `--port is not a port: "${escapeName(text)}"`,
+      `give a number from 1 to ${maxPort}`,
+    );
+  }
+  return port === 0 ? null : port;
+}
+
+function usage(message: string, hint?: string): UserError {
+  return new UserError("usage", message, hint);
+}

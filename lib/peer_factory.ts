@@ -1,0 +1,83 @@
+/**
+ * What the commands need of the world behind the command line: a running peer, a tracker to look at, and the
+ * tools that work offline. `peer_program.ts` builds the real ones, the tests a fake.
+ */
+import type { Notice, PeerControl, PeerStatus, TrackerView } from "./control.ts";
+import type { PeerSettings } from "./options.ts";
+
+/** How far the directory has been looked at while a peer starts. */
+export interface ScanProgress {
+  /** Files done, and files found so far. */
+  files: number;
+  totalFiles: number;
+  /** Bytes hashed or known from the index, and bytes found so far. */
+  bytes: number;
+  totalBytes: number;
+}
+
+export interface StartListeners {
+  onScan(progress: ScanProgress): void;
+  /** Hears of notices from the first moment on. */
+  onNotice(notice: Notice): void;
+  /** Gives up the start. */
+  signal: AbortSignal;
+}
+
+/** A tracker that is only asked. */
+export interface TrackerVisit extends TrackerView {
+  close(): Promise<void>;
+}
+
+/** A file and its BEP 52 pieces root. */
+export interface FileDigest {
+  digest: string;
+  length: number;
+}
+
+/** Something in the directory that isn't what the index says. */
+export interface Damage {
+  /** Relative to the directory. */
+  path: string;
+  /** What is wrong with it, in a few words. */
+  problem: string;
+}
+
+export interface VerifySummary {
+  files: number;
+  chunks: number;
+  bytes: number;
+}
+
+export interface VerifyOptions {
+  dir: string;
+  /** This process has the directory's lock already. */
+  locked: boolean;
+  onProgress(progress: ScanProgress): void;
+  onDamage(damage: Damage): void;
+  signal: AbortSignal;
+}
+
+/** One thing that the doctor looked at. */
+export interface DoctorCheck {
+  check: "tracker-quic" | "tracker-tcp" | "public-address" | "listen-port" | "nat";
+  outcome: "good" | "bad" | "unknown";
+  detail: string;
+}
+
+export interface DoctorOptions {
+  settings: PeerSettings;
+  /** The peer that asks, if it runs: then its port is in use by itself. */
+  running: PeerStatus | null;
+  signal: AbortSignal;
+}
+
+/** Everything throws `UserError` for what the user can act on. */
+export interface PeerFactory {
+  start(settings: PeerSettings, listeners: StartListeners): Promise<PeerControl>;
+  /** Neither locks nor indexes the directory. `settings.tracker` is not null. */
+  visit(settings: PeerSettings, signal: AbortSignal): Promise<TrackerVisit>;
+  digest(path: string): Promise<FileDigest>;
+  verify(options: VerifyOptions): Promise<VerifySummary>;
+  /** Calls back with each check as it ends. */
+  examine(options: DoctorOptions, onCheck: (check: DoctorCheck) => void): Promise<void>;
+}

@@ -1,0 +1,149 @@
+/**
+ * Watches downloads and tells of them: redrawn lines on a terminal, a line every few seconds in a log, JSON
+ * records for scripts, and the last word about each.
+ */
+import type { Download, DownloadStatus } from "./control.ts";
+import { exitCode, UserError } from "./errors.ts";
+import { escapeName, formatComplete, formatProgress, formatProgressLine } from "./format.ts";
+import { completeRecord, jsonLine, progressRecord } from "./json_output.ts";
+import { noteError, type Output, OutputClosed } from "./output.ts";
+import type { Clock, Timer } from "./ports.ts";
+
+/** At most 4 progress records per second. */
+const tickMs = 250;
+
+/** How often a log gets a line. */
+const logLineMs = 5_000;
+
+/** Downloads drawn at once; more are counted. */
+const maxDrawnDownloads = 8;
+
+export interface BoardOptions {
+  output: Output;
+  clock: Clock;
+  json: boolean;
+  /** Called once when standard output has been closed by its reader. */
+  onOutputClosed(): void;
+}
+
+interface Watched {
+  download: Download;
+  /** What the last record or log line said; null before the first. */
+  told: { have: number; bytesPerSecond: number } | null;
+  loggedAt: number;
+}
+
+export class ProgressBoard {
+  readonly #options: BoardOptions;
+  readonly #watched = new Map<string, Watched>();
+  #timer: Timer | null = null;
+
+  constructor(options: BoardOptions) {
+    this.#options = options;
+  }
+
+  /** How many downloads are under way. */
+  get size(): number {
+    return this.#watched.size;
+  }
+
+  /** Tells of a download until it has ended. Resolves to the exit code that it deserves; never rejects. */
+  async watch(download: Download): Promise<number> {
+    const { digest } = download.status();
+    const loggedAt = this.#options.clock.now();
+    this.#watched.set(digest, { download, told: null, loggedAt });
+    this.#arm();
+    const ended = await download.done;
+    this.#watched.delete(digest);
+    this.#draw();
+    this.#disarmIfIdle();
+    return this.#guard(() => this.#tellEnd(ended)) ?? exitCode.done;
+  }
+
+  /** Stops telling; what is drawn is removed. */
+  close(): void {
+    this.#watched.clear();
+    this.#draw();
+    this.#disarmIfIdle();
+  }
+
+  #arm(): void {
+    if (this.#timer !== null) return;
+    this.#timer = this.#options.clock.setTimer(tickMs, () => this.#tick());
+  }
+
+  #disarmIfIdle(): void {
+    if (this.#watched.size > 0) return;
+    this.#timer?.cancel();
+    this.#timer = null;
+  }
+
+  #tick(): void {
+    this.#timer = null;
+    if (this.#watched.size === 0) return;
+    this.#guard(() => this.#tell());
+    this.#arm();
+  }
+
+  #tell(): void {
+    if (this.#options.json) return this.#tellRecords();
+    if (this.#options.output.isLive) return this.#draw();
+    this.#tellLog();
+  }
+
+  #tellRecords(): void {
+    for (const watched of this.#watched.values()) {
+      const status = watched.download.status();
+      const { have, bytesPerSecond } = status;
+      if (watched.told?.have === have && watched.told.bytesPerSecond === bytesPerSecond) continue;
+      watched.told = { have, bytesPerSecond };
+      this.#options.output.print(jsonLine(progressRecord(status)));
+    }
+  }
+
+  #tellLog(): void {
+    const now = this.#options.clock.now();
+    for (const watched of this.#watched.values()) {
+      if (now - watched.loggedAt < logLineMs) continue;
+      watched.loggedAt = now;
+      this.#options.output.note(formatProgressLine(watched.download.status()));
+    }
+  }
+
+  #draw(): void {
+    const { output, json } = this.#options;
+    if (json || !output.isLive) return;
+    const all = [...this.#watched.values()];
+    const drawn = all.slice(0, maxDrawnDownloads);
+    const options = { width: output.liveWidth, style: output.noteStyle };
+    const lines = drawn.map(({ download }) => formatProgress(download.status(), options));
+    if (all.length > drawn.length) lines.push(`and ${all.length - drawn.length} more downloads`);
+    output.live(lines);
+  }
+
+  #tellEnd(status: DownloadStatus): number {
+    const { output, json } = this.#options;
+    const name = escapeName(status.name);
+    if (status.state === "complete") {
+      output.print(json ? jsonLine(completeRecord(status)) : formatComplete(status));
+      return exitCode.done;
+    }
+    if (status.state === "cancelled") {
+      output.note(`peer: cancelled ${name}: ${status.have} of ${status.chunks} chunks stay`);
+      return exitCode.failed;
+    }
+    const why = `cannot download ${name}: ${status.error ?? "for an unknown reason"}`;
+    return exitCode[noteError(output, new UserError(status.errorCode ?? "failed", why))];
+  }
+
+  /** A closed output must not surface in a timer or in a promise nobody awaits. */
+  #guard<Result>(tell: () => Result): Result | null {
+    try {
+      return tell();
+    } catch (thrown) {
+      if (!(thrown instanceof OutputClosed)) throw thrown;
+      this.#options.onOutputClosed();
+      return null;
+    }
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * The prompt: cliffy finds and runs the commands, this room feeds it.
+ *
+ * cliffy reads lines from a stream, splits them by a rule of its own (which breaks at `/`, `\`, `:` and letters
+ * beyond ASCII), loses lines that arrive while a command runs, and explains wrong usage on standard output. So
+ * each line is split and checked here, its arguments travel as hexadecimal, and the next one is handed over when
+ * cliffy writes its own prompt, which nobody sees.
+ */
+import { PassThrough, Writable } from "node:stream";
+// @ts-types="./cliffy_types.ts"
+import { CLI } from "cliffy";
+import {
+  cancelDownloads,
+  listFiles,
+  printDigests,
+  rescanDirectory,
+  runDoctor,
+  showHolders,
+  showStatus,
+  startDownloads,
+  verifyDirectory,
+} from "./actions.ts";
+import type { CliffyCommand } from "./cliffy_types.ts";
+import { splitWords } from "./command_line.ts";
+import { commandHelp, type CommandName, commandsOf, findCommand, replHelp } from "./commands.ts";
+import { type Offer } from "./completer.ts";
+import { exitCode } from "./errors.ts";
+import type { PromptSession } from "./one_shot.ts";
+import { checkArguments, unknownCommand } from "./options.ts";
+import { noteError, OutputClosed } from "./output.ts";
+import { Stopped, untilStopped } from "./stopping.ts";
+
+/** Cliffy keeps `help` for itself, so commands carry a prefix there. */
+const cliffyPrefix = "run-";
+
+const cliffyPrompt = "?";
+
+/** Where lines come from. */
+export interface LineSource {
+  /** The next line; null at the end. */
+  next(): Promise<string | null>;
+  /** True if a person types and reads: then downloads run in the background. */
+  readonly isInteractive: boolean;
+  close(): void;
+}
+
+/** Runs one command; resolves to its exit code. */
+type Runner = (name: CommandName, words: string[]) => Promise<number>;
+
+/** Runs commands from `lines` until `quit`, the end of input or a stop. Resolves to the last failure's code. */
+export async function runRepl(session: PromptSession, lines: LineSource): Promise<number> {
+  const { stop } = session.context;
+  const repl = new Repl(session, lines);
+  try {
+    return await untilStopped(repl.run(), stop);
+  } catch (thrown) {
+    if (thrown instanceof Stopped) return exitCode.done;
+    throw thrown;
+  } finally {
+    repl.close();
+    lines.close();
+  }
+}
+
+class Repl {
+  readonly #session: PromptSession;
+  readonly #lines: LineSource;
+  readonly #cliffy: CliffyLoop;
+  /** Downloads in the background. */
+  readonly #running = new Set<Promise<unknown>>();
+  #isQuitting = false;
+  #lastFailure: number = exitCode.done;
+
+  constructor(session: PromptSession, lines: LineSource) {
+    this.#session = session;
+    this.#lines = lines;
+    this.#cliffy = new CliffyLoop((name, words) => this.#runCommand(name, words));
+  }
+
+  async run(): Promise<number> {
+    while (!this.#isQuitting) {
+      const line = await this.#lines.next();
+      if (line === null) break;
+      await this.#runLine(line);
+    }
+    if (!this.#isQuitting && !this.#lines.isInteractive) await Promise.all(this.#running);
+    return this.#lines.isInteractive ? exitCode.done : this.#lastFailure;
+  }
+
+  close(): void {
+    this.#cliffy.close();
+  }
+
+  async #runLine(line: string): Promise<void> {
+    try {
+      const [name, ...words] = splitWords(line);
+      if (name === undefined || name.startsWith("#")) return;
+      const command = findCommand(name, "repl");
+      if (command === null) {
+        throw unknownCommand(name, commandsOf("repl"), '"help" shows all commands');
+      }
+      checkArguments(command, words);
+      this.#keep(await this.#cliffy.dispatch(command.name, words));
+    } catch (thrown) {
+      if (thrown instanceof OutputClosed || thrown instanceof Stopped) throw thrown;
+      this.#keep(exitCode[noteError(this.#session.context.output, thrown)]);
+    }
+  }
+
+  #keep(code: number): void {
+    if (code !== exitCode.done) this.#lastFailure = code;
+  }
+
+  async #runCommand(name: CommandName, words: string[]): Promise<number> {
+    const { peer, context } = this.#session;
+    const { output } = context;
+    switch (name) {
+      case "list":
+        return await listFiles(peer, context);
+      case "peers":
+        return await showHolders(peer, words[0] ?? "", context);
+      case "get":
+        return await this.#get(words);
+      case "digest":
+        return await printDigests(words, context);
+      case "verify":
+        return await verifyDirectory(peer, context);
+      case "doctor":
+        return await runDoctor(peer, context);
+      case "status":
+        return showStatus(peer, context);
+      case "cancel":
+        return cancelDownloads(peer, words);
+      case "rescan":
+        return await rescanDirectory(peer, context);
+      case "help":
+        output.print(helpText(words[0]));
+        return exitCode.done;
+      case "quit":
+        this.#isQuitting = true;
+        return exitCode.done;
+      case "share":
+        return exitCode.done;
+    }
+  }
+
+  /** A person goes on typing; a script waits. */
+  async #get(words: readonly string[]): Promise<number> {
+    const { peer, board } = this.#session;
+    const { ended } = await startDownloads(peer, words, board);
+    if (!this.#lines.isInteractive) return await ended;
+    this.#running.add(ended);
+    ended.finally(() => this.#running.delete(ended));
+    return exitCode.done;
+  }
+}
+
+function helpText(name: string | undefined): string {
+  if (name === undefined) return replHelp();
+  const command = findCommand(name, "repl");
+  if (command === null) throw unknownCommand(name, commandsOf("repl"), '"help" shows all commands');
+  return commandHelp(command, "repl");
+}
+
+/** Cliffy with streams of its own, given one line at a time. */
+class CliffyLoop {
+  readonly #run: Runner;
+  readonly #input = new PassThrough();
+  readonly #cli: CLI;
+  /** Resolves when cliffy waits for a line. */
+  #ready = Promise.withResolvers<void>();
+  #outcome = Promise.withResolvers<number>();
+
+  constructor(run: Runner) {
+    this.#run = run;
+    this.#cli = new CLI({ input: this.#input, output: this.#promptWatcher(), quietBlank: true });
+    this.#cli.setDelimiter(cliffyPrompt);
+    for (const { name } of commandsOf("repl")) this.#addCommand(name);
+    this.#cli.show();
+  }
+
+  /** Resolves to the command's exit code, rejects with what it threw. */
+  async dispatch(name: CommandName, words: readonly string[]): Promise<number> {
+    await this.#ready.promise;
+    this.#ready = Promise.withResolvers();
+    this.#outcome = Promise.withResolvers();
+    this.#input.write(`${[cliffyPrefix + name, ...words.map(toHex)].join(" ")}\n`);
+    return await this.#outcome.promise;
+  }
+
+  close(): void {
+    this.#cli.hide();
+    this.#input.end();
+  }
+
+  #addCommand(name: CommandName): void {
+    const command: CliffyCommand = {
+      parameters: [{ label: "words", rest: true, type: fromHex }],
+      action: async (parameters) => {
+        const outcome = this.#outcome;
+        await this.#run(name, parameters["words"] ?? []).then(outcome.resolve, outcome.reject);
+      },
+    };
+    this.#cli.addCommand(cliffyPrefix + name, command);
+  }
+
+  /** Takes cliffy's prompt as the sign that it listens. */
+  #promptWatcher(): Writable {
+    return new Writable({
+      write: (chunk: Uint8Array, _encoding, done) => {
+        if (new TextDecoder().decode(chunk).includes(cliffyPrompt)) this.#ready.resolve();
+        done();
+      },
+    });
+  }
+}
+
+/** An `x` first, so that an empty word is a word too. */
+function toHex(word: string): string {
+  return `x${new TextEncoder().encode(word).toHex()}`;
+}
+
+function fromHex(word: string): string {
+  return new TextDecoder().decode(Uint8Array.fromHex(word.slice(1)));
+}
+
+/** What Tab completes: the tracker's list, not older than a moment, and the downloads under way. */
+export function offersOf({ peer }: PromptSession): {
+  files(): Promise<readonly Offer[]>;
+  downloads(): readonly Offer[];
+} {
+  return {
+    files: () => peer.list().catch(() => []),
+    downloads: () =>
+      peer.status().downloads.filter(({ state }) => !["complete", "failed"].includes(state)),
+  };
+}

@@ -1,0 +1,37 @@
+/**
+ * The user's wish to end, and waiting for something no longer than that.
+ */
+
+/** The user wanted to end before the work was done. */
+export class Stopped extends Error {
+  override readonly name = "Stopped";
+  constructor() {
+    super("stopped");
+  }
+}
+
+/** As `work`, but throws `Stopped` as soon as the signal is aborted. What comes of `work` then is ignored. */
+export async function untilStopped<Result>(
+  work: Promise<Result>,
+  signal: AbortSignal,
+): Promise<Result> {
+  work.catch(() => {});
+  const gate = Promise.withResolvers<never>();
+  const onAbort = () => gate.reject(new Stopped());
+  if (signal.aborted) onAbort();
+  signal.addEventListener("abort", onAbort);
+  try {
+    return await Promise.race([work, gate.promise]);
+  } finally {
+    gate.promise.catch(() => {});
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** Resolves when the signal is aborted. */
+export function whenStopped(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
