@@ -24,7 +24,12 @@
  */
 import type { SocketAddress } from "./address.ts";
 import { peerIdBytes } from "./constants.ts";
-import type { HandshakeMessage, RefusalReason, Service } from "./handshake_messages.ts";
+import {
+  challengeBytes,
+  type HandshakeMessage,
+  type RefusalReason,
+  type Service,
+} from "./handshake_messages.ts";
 import { type Identity, verify } from "./identity.ts";
 
 /** What `open` carries; the other side speaks this one or none. */
@@ -32,8 +37,6 @@ export const protocolVersion = 1;
 
 /** From the first byte that could be sent to the last that must have come. */
 export const handshakeTimeoutMs = 5_000;
-
-export const nonceBytes = 32;
 
 const proofContext = "p2p/1 dialler proof";
 
@@ -197,9 +200,9 @@ export class AcceptorHandshake {
   #service: Service | null = null;
 
   constructor(options: AcceptorOptions) {
-    if (options.nonce.length !== nonceBytes) {
+    if (options.nonce.length !== challengeBytes) {
       throw new RangeError(
-        `Cannot challenge with ${options.nonce.length} bytes: ${nonceBytes} are due`,
+        `Cannot challenge with ${options.nonce.length} bytes: ${challengeBytes} are due`,
       );
     }
     this.#options = options;
@@ -266,11 +269,11 @@ export function proofBytes(
   proof: { service: Service; nonce: Uint8Array; acceptorId: Uint8Array },
 ): Uint8Array<ArrayBuffer> {
   const context = new TextEncoder().encode(proofContext);
-  const bytes = new Uint8Array(context.length + 2 + nonceBytes + peerIdBytes);
+  const bytes = new Uint8Array(context.length + 2 + challengeBytes + peerIdBytes);
   bytes.set(context);
   bytes[context.length + 1] = serviceByte[proof.service];
   bytes.set(proof.nonce, context.length + 2);
-  bytes.set(proof.acceptorId, context.length + 2 + nonceBytes);
+  bytes.set(proof.acceptorId, context.length + 2 + challengeBytes);
   return bytes;
 }
 

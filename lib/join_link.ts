@@ -10,6 +10,7 @@
  * The secret stands in the fragment because neither shells nor chat programs take a `#` inside a word for
  * anything else. No error here repeats it; `redact` takes it out of whatever is logged or shown.
  */
+import { canonicalIp } from "./address.ts";
 import { maxSecretBytes } from "./constants.ts";
 import { UserError } from "./errors.ts";
 import { decodeId, encodeId } from "./identity.ts";
@@ -92,12 +93,10 @@ function parseHost(text: string): LinkHost {
   return { host: parseHostname(host), port: parsePort(text.slice(host.length)) };
 }
 
-/** RFC 4291, section 2.2, into RFC 5952 form: the URL parser does both. */
 function parseIpv6(text: string): string {
-  if (!/^[0-9a-f:.]+$/i.test(text) || !URL.canParse(`http://[${text}]/`)) {
-    throw mistake(`has "[${printable(text)}]", which is no IPv6 address`);
-  }
-  return new URL(`http://[${text}]/`).hostname.slice(1, -1);
+  const ip = text.includes(":") ? canonicalIp(text) : null;
+  if (ip !== null) return ip;
+  throw mistake(`has "[${printable(text)}]", which is no IPv6 address`);
 }
 
 function parseHostname(text: string): string {
@@ -112,10 +111,8 @@ function parseHostname(text: string): string {
 }
 
 function parseIpv4(text: string): string {
-  const parts = text.split(".");
-  const isAddress = parts.length === 4 &&
-    parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) <= 255);
-  if (isAddress) return text;
+  const ip = canonicalIp(text);
+  if (ip !== null) return ip;
   throw mistake(`has "${printable(text)}", which is no IPv4 address`);
 }
 

@@ -1,0 +1,33 @@
+/**
+ * Real time and real randomness.
+ */
+import { randomInt } from "node:crypto";
+import type { Clock, Random } from "./ports.ts";
+
+/** The longest delay that a timer of the runtime takes: 2^31 - 1 ms, 24 days. */
+const maxDelayMs = 2 ** 31 - 1;
+
+/** What one call of `getRandomValues` gives at most (Web Cryptography, section 10.1.1). */
+const maxRandomBytes = 65_536;
+
+/** The clock of this machine. */
+export const systemClock: Clock = {
+  now: () => performance.now(),
+  wallTime: () => Date.now(),
+  setTimer(delayMs, callback) {
+    const timer = setTimeout(callback, Math.min(Math.max(delayMs, 0), maxDelayMs));
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+
+/** Randomness that nobody can foretell. */
+export const systemRandom: Random = {
+  bytes(count) {
+    const bytes = new Uint8Array(count);
+    for (let offset = 0; offset < count; offset += maxRandomBytes) {
+      crypto.getRandomValues(bytes.subarray(offset, offset + maxRandomBytes));
+    }
+    return bytes;
+  },
+  below: (limit) => randomInt(limit),
+};

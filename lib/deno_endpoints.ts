@@ -1,0 +1,93 @@
+/**
+ * Both transports on one port number, and the way from a name to addresses.
+ */
+import { lookup } from "node:dns/promises";
+import { canonicalIp, isIPv6 } from "./address.ts";
+import { type ListenOptions, QuicEndpoint } from "./deno_quic.ts";
+import { TcpEndpoint } from "./deno_tcp.ts";
+import { UserError } from "./errors.ts";
+
+/** Any free UDP port may be taken for TCP: so often another is tried. */
+const maxPortAttempts = 32;
+
+/** All addresses, IPv4 included where the system has dual-stack sockets. */
+const anyHost = "::";
+
+const anyIpv4Host = "0.0.0.0";
+
+export interface Endpoints {
+  quic: QuicEndpoint;
+  tcp: TcpEndpoint;
+  /** Of both. */
+  port: number;
+  close(): Promise<void>;
+}
+
+export interface OpenOptions extends Omit<ListenOptions, "host"> {
+  /** An IP literal; absent: all addresses of the machine. */
+  host?: string;
+}
+
+/** QUIC and TLS/TCP on one port number. Throws `UserError` when the port can't be had. */
+export async function openEndpoints(options: OpenOptions): Promise<Endpoints> {
+  const { host, port, identity } = options;
+  if (host !== undefined) return await openBoth({ host, port, identity });
+  try {
+    return await openBoth({ host: anyHost, port, identity });
+  } catch (error) {
+    if (await isPortFree({ host: anyHost, port: 0, identity })) throw error;
+    return await openBoth({ host: anyIpv4Host, port, identity });
+  }
+}
+
+/**
+ * The addresses of a DNS name or of an IP literal, IPv4 first: at most as many as the system gives. Throws
+ * `UserError` of code `unreachable`.
+ */
+export async function resolveHost(host: string): Promise<string[]> {
+  const literal = canonicalIp(host);
+  if (literal !== null) return [literal];
+  try {
+    const found = await lookup(host, { all: true });
+    const ips = found.map(({ address }) => canonicalIp(address) ?? address);
+    return [...new Set(ips)].sort((a, b) => Number(isIPv6(a)) - Number(isIPv6(b)));
+  } catch {
+    throw new UserError(
+      "unreachable",
+      `cannot find the host ${host}`,
+      "check the name in the join link and the network",
+    );
+  }
+}
+
+async function openBoth(options: ListenOptions): Promise<Endpoints> {
+  const attempts = options.port === 0 ? maxPortAttempts : 1;
+  for (let attempt = 1;; attempt++) {
+    const quic = QuicEndpoint.listen(options);
+    try {
+      return pair(quic, TcpEndpoint.listen({ ...options, port: quic.local.port }));
+    } catch (error) {
+      await quic.close();
+      if (attempt >= attempts) throw error;
+    }
+  }
+}
+
+/** Whether sockets can be bound to that host at all. */
+async function isPortFree(options: ListenOptions): Promise<boolean> {
+  try {
+    await (await openBoth(options)).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function pair(quic: QuicEndpoint, tcp: TcpEndpoint): Endpoints {
+  return {
+    quic,
+    tcp,
+    port: quic.local.port,
+    close: async () => void await Promise.all([quic.close(), tcp.close()]),
+  };
+}

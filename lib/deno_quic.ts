@@ -1,0 +1,301 @@
+/**
+ * QUIC (RFC 9000): one UDP port that listens and dials, several streams per connection. The acceptor shows its
+ * own certificate, the dialler trusts the one that it expects and no other (`certificate.ts`).
+ *
+ * The dialler opens the streams; the acceptor hears of one when its first byte arrives. Closing a connection
+ * drops what is still under way: whoever must be heard waits for an answer first.
+ *
+ * An attempt to dial can't be called off. Given up, it goes on unheard until QUIC itself ends it, and is closed
+ * should it succeed.
+ */
+import { canonicalIp, type SocketAddress } from "./address.ts";
+import { anchorOf, certificateOf } from "./certificate.ts";
+import { alpnProtocol } from "./constants.ts";
+import { cannotListen, DialAborted, DialTimeout, unreachable } from "./dial_error.ts";
+import { hostnameOf, type Identity } from "./identity.ts";
+import { Inbox } from "./inbox.ts";
+import type { ByteStream, Connection, DialOptions, Endpoint } from "./ports.ts";
+
+const handshakeTimeoutMs = 5_000;
+
+const maxHandshakes = 256;
+
+/** Connections that wait for `accept`. */
+const maxWaiting = 256;
+
+/** Streams that a dialler may have open at once: each may park 1.25 MB that nobody reads. */
+const maxStreams = 16;
+
+/** How long the last packets get before the endpoint is gone. */
+const closeLingerMs = 50;
+
+const transport = {
+  keepAliveInterval: 15_000,
+  maxIdleTimeout: 45_000,
+  maxConcurrentBidirectionalStreams: maxStreams,
+  maxConcurrentUnidirectionalStreams: 0,
+} as const;
+
+export interface ListenOptions {
+  /** An IP literal. */
+  host: string;
+  /** 0: any free one. */
+  port: number;
+  identity: Identity;
+}
+
+/** One UDP port. */
+export class QuicEndpoint implements Endpoint {
+  readonly kind = "quic";
+  readonly local: SocketAddress;
+  readonly #endpoint: Deno.QuicEndpoint;
+  readonly #listener: Deno.QuicListener;
+  readonly #inbox = new Inbox<Connection>(maxWaiting);
+  readonly #connections = new Set<QuicConnection>();
+  #handshakes = 0;
+  #isClosed = false;
+
+  /** Throws `UserError` when the port can't be had. */
+  static listen(options: ListenOptions): QuicEndpoint {
+    const { host, port, identity } = options;
+    try {
+      const endpoint = new Deno.QuicEndpoint({ hostname: host, port });
+      const listener = endpoint.listen({
+        ...transport,
+        cert: certificateOf(identity),
+        key: identity.exportPem(),
+        alpnProtocols: [alpnProtocol],
+      });
+      return new QuicEndpoint(endpoint, listener);
+    } catch (error) {
+      throw cannotListen({ ip: host, port }, error);
+    }
+  }
+
+  private constructor(endpoint: Deno.QuicEndpoint, listener: Deno.QuicListener) {
+    this.#endpoint = endpoint;
+    this.#listener = listener;
+    this.local = addressOf(endpoint.addr);
+    void this.#acceptAll();
+  }
+
+  async dial(address: SocketAddress, options: DialOptions): Promise<Connection> {
+    if (this.#isClosed) throw unreachable(address, new DialAborted());
+    const connection = new QuicConnection(await this.#connect(address, options));
+    if (!this.#isClosed) return this.#keep(connection);
+    connection.close();
+    throw unreachable(address, new DialAborted());
+  }
+
+  accept(): Promise<Connection | null> {
+    return this.#inbox.take();
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#inbox.close();
+    for (const connection of [...this.#connections]) connection.close();
+    await sleep(closeLingerMs);
+    this.#listener.stop();
+    this.#endpoint.close({ closeCode: 0, reason: "" });
+  }
+
+  async #connect(address: SocketAddress, options: DialOptions): Promise<Deno.QuicConn> {
+    const attempt = this.#attempt(address, options.expectedId);
+    const patience = new Patience(options);
+    try {
+      return await Promise.race([attempt, patience.over]);
+    } catch (error) {
+      attempt.then((late) => late.close({ closeCode: 0, reason: "" }), () => {});
+      throw unreachable(address, error);
+    } finally {
+      patience.end();
+    }
+  }
+
+  /** Async, so that what the runtime throws at once is a rejection too. */
+  async #attempt(address: SocketAddress, expectedId: Uint8Array): Promise<Deno.QuicConn> {
+    return await Deno.connectQuic({
+      ...transport,
+      hostname: address.ip,
+      port: address.port,
+      serverName: hostnameOf(expectedId),
+      caCerts: [anchorOf(expectedId)],
+      alpnProtocols: [alpnProtocol],
+      endpoint: this.#endpoint,
+    });
+  }
+
+  async #acceptAll(): Promise<void> {
+    try {
+      for await (const incoming of this.#listener) this.#admit(incoming);
+    } catch {
+      // The endpoint is closed.
+    }
+    this.#inbox.close();
+  }
+
+  #admit(incoming: Deno.QuicIncoming): void {
+    if (this.#isClosed || this.#handshakes >= maxHandshakes) return incoming.refuse();
+    void this.#shakeHands(incoming);
+  }
+
+  async #shakeHands(incoming: Deno.QuicIncoming): Promise<void> {
+    this.#handshakes++;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      // Without waiting, so that an unfinished handshake can be ended.
+      const conn = incoming.accept({ ...transport, zeroRtt: true });
+      timer = setTimeout(() => conn.close({ closeCode: 0, reason: "" }), handshakeTimeoutMs);
+      await conn.handshake;
+      const connection = this.#keep(new QuicConnection(conn));
+      if (this.#isClosed || !this.#inbox.put(connection)) connection.close();
+    } catch {
+      // Whoever it was is gone.
+    } finally {
+      clearTimeout(timer);
+      this.#handshakes--;
+    }
+  }
+
+  #keep(connection: QuicConnection): QuicConnection {
+    this.#connections.add(connection);
+    connection.closed.then(() => this.#connections.delete(connection));
+    return connection;
+  }
+}
+
+/** Rejects when the time for a dial is over or whoever asked for it gives up. */
+class Patience {
+  readonly over: Promise<never>;
+  readonly #signal: AbortSignal | undefined;
+  readonly #giveUp: () => void;
+  readonly #timer: ReturnType<typeof setTimeout>;
+
+  constructor({ timeoutMs, signal }: DialOptions) {
+    const { promise, reject } = Promise.withResolvers<never>();
+    this.over = promise;
+    this.over.catch(() => {});
+    this.#giveUp = () => reject(new DialAborted());
+    this.#signal = signal;
+    this.#timer = setTimeout(() => reject(new DialTimeout(timeoutMs)), timeoutMs);
+    signal?.addEventListener("abort", this.#giveUp, { once: true });
+    if (signal?.aborted) this.#giveUp();
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#signal?.removeEventListener("abort", this.#giveUp);
+  }
+}
+
+class QuicConnection implements Connection {
+  readonly kind = "quic";
+  readonly maxStreams = maxStreams;
+  readonly remote: SocketAddress;
+  readonly closed: Promise<void>;
+  readonly #conn: Deno.QuicConn;
+  readonly #incoming: ReadableStreamDefaultReader<Deno.QuicBidirectionalStream>;
+  #openStreams = 0;
+
+  constructor(conn: Deno.QuicConn) {
+    this.#conn = conn;
+    this.remote = addressOf(conn.remoteAddr);
+    this.#incoming = conn.incomingBidirectionalStreams.getReader();
+    this.closed = conn.closed.then(() => {}, () => {});
+  }
+
+  async openStream(): Promise<ByteStream> {
+    if (this.#openStreams >= maxStreams) {
+      throw new Error(`Cannot open a stream: ${maxStreams} are open`);
+    }
+    this.#openStreams++;
+    try {
+      const opened = await this.#conn.createBidirectionalStream({ waitUntilAvailable: true });
+      return new QuicStream(opened, () => this.#openStreams--);
+    } catch (error) {
+      this.#openStreams--;
+      throw error;
+    }
+  }
+
+  async acceptStream(): Promise<ByteStream | null> {
+    try {
+      const { value, done } = await this.#incoming.read();
+      return done ? null : new QuicStream(value, () => {});
+    } catch {
+      return null;
+    }
+  }
+
+  close(): void {
+    try {
+      this.#conn.close({ closeCode: 0, reason: "" });
+    } catch {
+      // Closed already.
+    }
+  }
+}
+
+class QuicStream implements ByteStream {
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #onEnd: () => void;
+  #isReadEnded = false;
+  #isWriteEnded = false;
+
+  constructor(stream: Deno.QuicBidirectionalStream, onEnd: () => void) {
+    this.#reader = stream.readable.getReader();
+    this.#writer = stream.writable.getWriter();
+    this.#onEnd = onEnd;
+    this.#reader.closed.catch(() => {});
+    this.#writer.closed.catch(() => {});
+  }
+
+  async read(): Promise<Uint8Array<ArrayBuffer> | null> {
+    for (;;) {
+      const { value, done } = await this.#reader.read();
+      if (done) return this.#endReading();
+      if (value.length > 0) return value;
+    }
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    return this.#writer.write(bytes);
+  }
+
+  async finish(): Promise<void> {
+    if (this.#isWriteEnded) return;
+    await this.#writer.close();
+    this.#endWriting();
+  }
+
+  abort(): void {
+    this.#writer.abort().catch(() => {});
+    this.#reader.cancel().catch(() => {});
+    this.#endReading();
+    this.#endWriting();
+  }
+
+  #endReading(): null {
+    const isNews = !this.#isReadEnded;
+    this.#isReadEnded = true;
+    if (isNews && this.#isWriteEnded) this.#onEnd();
+    return null;
+  }
+
+  #endWriting(): void {
+    const isNews = !this.#isWriteEnded;
+    this.#isWriteEnded = true;
+    if (isNews && this.#isReadEnded) this.#onEnd();
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function addressOf(address: Deno.NetAddr): SocketAddress {
+  return { ip: canonicalIp(address.hostname) ?? address.hostname, port: address.port };
+}

@@ -1,0 +1,76 @@
+/**
+ * Raw UDP, for NAT discovery, the echo and the relay.
+ */
+import { canonicalIp, type SocketAddress } from "./address.ts";
+import { cannotListen } from "./dial_error.ts";
+import type { DatagramSocket } from "./ports.ts";
+
+/** The largest payload of a UDP datagram over IPv4 (RFC 768, RFC 791). */
+const maxDatagramBytes = 65_507;
+
+/** One UDP socket. */
+export class UdpSocket implements DatagramSocket {
+  readonly local: SocketAddress;
+  readonly #socket: Deno.DatagramConn;
+  readonly #buffer = new Uint8Array(maxDatagramBytes);
+  #isClosed = false;
+
+  /** `host`: an IP literal; `port`: 0 for any free one. Throws `UserError` when the port can't be had. */
+  static open({ host, port }: { host: string; port: number }): UdpSocket {
+    try {
+      return new UdpSocket(Deno.listenDatagram({ transport: "udp", hostname: host, port }));
+    } catch (error) {
+      throw cannotListen({ ip: host, port }, error);
+    }
+  }
+
+  private constructor(socket: Deno.DatagramConn) {
+    this.#socket = socket;
+    this.local = addressOf(socket.addr);
+  }
+
+  /** UDP promises nothing: what the system refuses to send is lost like anything else. */
+  async send(bytes: Uint8Array, to: SocketAddress): Promise<void> {
+    if (this.#isClosed) return;
+    try {
+      await this.#socket.send(bytes, {
+        transport: "udp",
+        hostname: this.#reach(to.ip),
+        port: to.port,
+      });
+    } catch {
+      // No route, or an earlier datagram was answered by ICMP.
+    }
+  }
+
+  /** The bytes are valid until the next `receive`. */
+  async receive(): Promise<{ bytes: Uint8Array<ArrayBuffer>; from: SocketAddress } | null> {
+    while (!this.#isClosed) {
+      try {
+        const [bytes, from] = await this.#socket.receive(this.#buffer);
+        return { bytes: bytes as Uint8Array<ArrayBuffer>, from: addressOf(from) };
+      } catch (error) {
+        if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
+          break;
+        }
+      }
+    }
+    return null;
+  }
+
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#socket.close();
+  }
+
+  /** An IPv6 socket reaches IPv4 hosts under mapped addresses (RFC 4291, section 2.5.5.2). */
+  #reach(ip: string): string {
+    return this.local.ip.includes(":") && !ip.includes(":") ? `::ffff:${ip}` : ip;
+  }
+}
+
+function addressOf(address: Deno.Addr): SocketAddress {
+  const { hostname, port } = address as Deno.NetAddr;
+  return { ip: canonicalIp(hostname) ?? hostname, port };
+}
