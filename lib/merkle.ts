@@ -18,7 +18,7 @@ const paddings = paddingsUpTo(maxHeight);
 
 /** SHA-256 of the bytes, no tree. */
 export function sha256(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(leafOf(bytes));
+  return Uint8Array.fromHex(hexDigest(bytes));
 }
 
 /**
@@ -30,6 +30,8 @@ export function sha256(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 export class TreeHasher {
   /** For each height a left node and, beside it, a right one. */
   #nodes = new Uint8Array((maxHeight + 1) * pairBytes);
+  /** The left and the right leaf of the pair under way. */
+  #sides = [this.#nodes.subarray(0, digestBytes), this.#nodes.subarray(digestBytes, pairBytes)];
   #leafCount = 0;
   #block: Uint8Array<ArrayBuffer> | null = null;
   #blockFill = 0;
@@ -38,7 +40,7 @@ export class TreeHasher {
   update(bytes: Uint8Array): void {
     let at = this.#blockFill > 0 ? this.#fillBlock(bytes) : 0;
     for (; at + blockBytes <= bytes.length; at += blockBytes) {
-      this.#addLeaf(leafOf(bytes.subarray(at, at + blockBytes)));
+      this.#addLeaf(bytes.subarray(at, at + blockBytes));
     }
     if (at < bytes.length) this.#fillBlock(bytes.subarray(at));
   }
@@ -68,13 +70,13 @@ export class TreeHasher {
   }
 
   #addBlock(): void {
-    this.#addLeaf(leafOf(this.#block!.subarray(0, this.#blockFill)));
+    this.#addLeaf(this.#block!.subarray(0, this.#blockFill));
     this.#blockFill = 0;
   }
 
-  #addLeaf(leaf: Uint8Array): void {
+  #addLeaf(block: Uint8Array): void {
     let digits = this.#leafCount++;
-    this.#nodes.set(leaf, (digits & 1) * digestBytes);
+    this.#sides[digits & 1]!.setFromHex(hexDigest(block));
     for (let height = 0; digits & 1; height++) {
       digits >>>= 1;
       this.#join(height, digits & 1);
@@ -144,7 +146,7 @@ function emptyRoot(): Uint8Array<ArrayBuffer> {
   return sha256(new Uint8Array(0));
 }
 
-/** Node's `Buffer`, whose `slice` copies nothing: it doesn't leave this room. */
-function leafOf(block: Uint8Array): Uint8Array {
-  return createHash("sha256").update(block).digest();
+/** In hex: several times as fast as by way of a `Buffer`. */
+function hexDigest(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
 }
