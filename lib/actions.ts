@@ -2,11 +2,11 @@
  * The commands themselves, the same for the command line and the prompt. Each prints what it found, in a table
  * or as JSON records, and returns an exit code; what the user can act on is thrown as `UserError`.
  */
+import { displayName } from "./file_name.ts";
 import type { Holder, ListedFile, PeerControl, PeerStatus, TrackerView } from "./control.ts";
 import { exitCode, UserError } from "./errors.ts";
 import {
   type Column,
-  escapeName,
   formatBytes,
   formatCount,
   formatRate,
@@ -67,7 +67,7 @@ function fileRows(files: readonly ListedFile[]): string[][] {
     String(file.chunks),
     String(file.seeders),
     String(file.leechers),
-    escapeName(file.name),
+    displayName(file.name),
   ]);
 }
 
@@ -82,7 +82,7 @@ export async function showHolders(
   if (settings.json) {
     for (const holder of holders) output.print(jsonLine(holderRecord(holder)));
   } else if (holders.length === 0) {
-    output.note(`nobody has chunks of ${escapeName(file.name)}`);
+    output.note(`nobody has chunks of ${displayName(file.name)}`);
   } else {
     printTable(output, holderColumns, holders.map((holder) => holderRow(holder, file)));
   }
@@ -126,7 +126,7 @@ export async function printDigests(
     const { digest, length } = await factory.digest(path);
     const line = settings.json
       ? jsonLine({ digest, length, name: path })
-      : `${digest}  ${length}  ${escapeName(path)}`;
+      : `${digest}  ${length}  ${displayName(path)}`;
     output.print(line);
   }
   return exitCode.done;
@@ -141,7 +141,7 @@ export async function verifyDirectory(
   const onDamage = (damage: Damage) => {
     damaged++;
     const { path, problem } = damage;
-    output.print(settings.json ? jsonLine({ path, problem }) : `${escapeName(path)}: ${problem}`);
+    output.print(settings.json ? jsonLine({ path, problem }) : `${displayName(path)}: ${problem}`);
   };
   const onProgress = scanLine("checking", context);
   const locked = running !== null;
@@ -204,7 +204,7 @@ function printCheck({ check, outcome, detail }: DoctorCheck, context: ActionCont
   if (settings.json) return output.print(jsonLine({ check, outcome, detail }));
   const paint = { good: output.style.green, bad: output.style.red, unknown: output.style.yellow };
   const mark = paint[outcome]({ good: "ok", bad: "no", unknown: "??" }[outcome]);
-  output.print(`${mark}  ${checkTitles[check].padEnd(checkTitleColumns)}  ${escapeName(detail)}`);
+  output.print(`${mark}  ${checkTitles[check].padEnd(checkTitleColumns)}  ${displayName(detail)}`);
 }
 
 export function showStatus(peer: PeerControl, context: ActionContext): number {
@@ -250,7 +250,7 @@ function downloadRows(status: PeerStatus): string[][] {
   return status.downloads.flatMap((download) => {
     const rate = download.state === "downloading" ? formatRate(download.bytesPerSecond) : "";
     const chunks = `${download.have} of ${download.chunks}`;
-    const own = [escapeName(download.name), download.state, chunks, rate];
+    const own = [displayName(download.name), download.state, chunks, rate];
     const sources = download.sources.map((source) => [
       shownPeer(source.peer),
       source.via,
@@ -298,7 +298,7 @@ function findDownload(listed: readonly ListedFile[], word: string): ListedFile {
     if (!(thrown instanceof UserError) || thrown.code !== "notFound") throw thrown;
     throw new UserError(
       "notFound",
-      `no such download under way: ${escapeName(word)}`,
+      `no such download under way: ${displayName(word)}`,
       '"status" shows all downloads',
     );
   }

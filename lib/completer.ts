@@ -1,9 +1,10 @@
 /**
  * Tab at the prompt: commands, then the names and digests that fit the command.
  */
+import { displayName } from "./file_name.ts";
 import { lastWord, quoteWord } from "./command_line.ts";
 import { commandsOf, type Completion, findCommand } from "./commands.ts";
-import { escapeName, shortDigests } from "./format.ts";
+import { shortDigests } from "./format.ts";
 
 /** Nobody reads more. */
 const maxOffers = 100;
@@ -61,7 +62,7 @@ function commandNames(text: string): string[] {
 /** Names that can be typed; digests too once a digit of one was typed. */
 function fileOffers(files: readonly Offer[], text: string): string[] {
   const names = files.map((file) => file.name)
-    .filter((name) => name.startsWith(text) && escapeName(name) === name).map(quoteWord);
+    .filter((name) => name.startsWith(text) && displayName(name) === name).map(quoteWord);
   return text === "" ? names : [...names, ...digestOffers(files, text)];
 }
 

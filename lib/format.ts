@@ -3,6 +3,7 @@
  * names made harmless. Pure: widths are in terminal columns, styles are given, nothing is printed.
  */
 import type { DownloadStatus, Source, Via } from "./control.ts";
+import { displayName } from "./file_name.ts";
 
 const binaryUnits = ["KiB", "MiB", "GiB", "TiB", "PiB"] as const;
 
@@ -85,24 +86,6 @@ function twoDigits(count: number): string {
 /** `1 file`, `2 files`, `2 matches` with the plural given. */
 export function formatCount(count: number, noun: string, plural = `${noun}s`): string {
   return `${count} ${count === 1 ? noun : plural}`;
-}
-
-/**
- * A name that can't move the cursor, change colours, break a line or turn the direction of writing: such
- * characters are shown as escapes. A backslash stays single.
- */
-export function escapeName(name: string): string {
-  return name.replaceAll(
-    /[\p{Cc}\p{Cs}\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/gu,
-    (character) => {
-      if (character === "\n") return "\\n";
-      if (character === "\t") return "\\t";
-      if (character === "\r") return "\\r";
-      const code = character.codePointAt(0) ?? 0;
-      const hex = code.toString(16);
-      return code < 0x100 ? `\\x${hex.padStart(2, "0")}` : `\\u{${hex}}`;
-    },
-  );
 }
 
 /** Shortens digests to the same number of digits, as few as tell all of them apart. */
@@ -248,7 +231,7 @@ export function formatProgress(status: DownloadStatus, options: ProgressOptions)
   const room = width - displayWidth(tail) - 4;
   if (room < minProgressNameColumns + minBarColumns) return shorten(tail, width);
   const name = shorten(
-    escapeName(status.name),
+    displayName(status.name),
     Math.min(maxProgressNameColumns, room - minBarColumns),
   );
   const barColumns = Math.min(maxBarColumns, room - displayWidth(name));
@@ -261,7 +244,7 @@ function leastProgressColumns(facts: readonly string[]): number {
 
 /** The same without a bar, for a log: as long as it needs to be. */
 export function formatProgressLine(status: DownloadStatus): string {
-  return `${escapeName(status.name)}: ${progressFacts(status).join(", ")}`;
+  return `${displayName(status.name)}: ${progressFacts(status).join(", ")}`;
 }
 
 /** Most important first. */
@@ -302,8 +285,8 @@ export function formatComplete(status: DownloadStatus): string {
   if (status.resumed > 0) facts.push(`${formatCount(status.resumed, "chunk")} resumed`);
   const renamed = path.replaceAll("\\", "/").endsWith(status.name)
     ? ""
-    : ` (another file has the name ${escapeName(status.name)})`;
-  return `${escapeName(path)}  ${facts.join(", ")}${renamed}`;
+    : ` (another file has the name ${displayName(status.name)})`;
+  return `${displayName(path)}  ${facts.join(", ")}${renamed}`;
 }
 
 function fetchedBytes(status: DownloadStatus): number {

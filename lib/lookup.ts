@@ -4,9 +4,10 @@
  * A whole digest is always a digest. Anything shorter may be a name, a prefix, or both: if that leaves more than
  * one content to choose from, nothing is guessed and the candidates are named.
  */
+import { displayName } from "./file_name.ts";
 import type { ListedFile } from "./control.ts";
 import { UserError } from "./errors.ts";
-import { escapeName, shortDigests } from "./format.ts";
+import { shortDigests } from "./format.ts";
 import { nearest } from "./suggestion.ts";
 
 /** Fewer digits are too easily ambiguous tomorrow. */
@@ -78,12 +79,12 @@ function ambiguous(wanted: string, matches: readonly ListedFile[]): UserError {
   for (const file of matches) if (!byDigest.has(file.digest)) byDigest.set(file.digest, file);
   const short = shortDigests(byDigest.keys());
   const named = [...byDigest.values()].slice(0, maxNamedCandidates)
-    .map((file) => `${short(file.digest)} ${escapeName(file.name)}`);
+    .map((file) => `${short(file.digest)} ${displayName(file.name)}`);
   const more = byDigest.size - named.length;
   const tail = more > 0 ? `, and ${more} more` : "";
   return new UserError(
     "usage",
-    `"${escapeName(wanted)}" is ambiguous: ${named.join(", ")}${tail}`,
+    `"${displayName(wanted)}" is ambiguous: ${named.join(", ")}${tail}`,
     "use more digits of the digest",
   );
 }
@@ -91,7 +92,7 @@ function ambiguous(wanted: string, matches: readonly ListedFile[]): UserError {
 function notFound(files: readonly ListedFile[], wanted: string): UserError {
   return new UserError(
     "notFound",
-    `no such file on the tracker: ${escapeName(wanted)}`,
+    `no such file on the tracker: ${displayName(wanted)}`,
     notFoundHint(files, wanted),
   );
 }
@@ -103,7 +104,7 @@ function notFoundHint(files: readonly ListedFile[], wanted: string): string {
     files.some((file) => file.digest.startsWith(prefix));
   if (isShort) return `give at least ${minPrefixDigits} digits of a digest`;
   const meant = nearbyName(files, wanted);
-  return meant === null ? '"list" shows all files' : `did you mean ${escapeName(meant)}?`;
+  return meant === null ? '"list" shows all files' : `did you mean ${displayName(meant)}?`;
 }
 
 /** The same last part in another directory, or a slip of the fingers. */

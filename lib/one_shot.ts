@@ -2,6 +2,7 @@
  * One invocation of the peer from its arguments to its exit code. Knows the world only by interfaces, so the
  * tests run whole invocations with a peer of their own.
  */
+import { displayName } from "./file_name.ts";
 import {
   type ActionContext,
   listFiles,
@@ -15,7 +16,7 @@ import {
 import { commandHelp, programHelp, version } from "./commands.ts";
 import type { PeerControl, PeerStatus, TrackerView } from "./control.ts";
 import { exitCode, UserError } from "./errors.ts";
-import { escapeName, formatBytes, formatCount, formatRate } from "./format.ts";
+import { formatBytes, formatCount, formatRate } from "./format.ts";
 import { jsonLine, readyRecord } from "./json_output.ts";
 import {
   type Environment,
@@ -193,7 +194,7 @@ function greet({ peer, context }: PromptSession): void {
   const status = peer.status();
   if (settings.json) return output.print(jsonLine(readyRecord(status)));
   const shared = `${formatCount(status.files, "file")}, ${formatBytes(status.bytes)}`;
-  output.print(`sharing ${escapeName(settings.dir)}: ${shared}`);
+  output.print(`sharing ${displayName(settings.dir)}: ${shared}`);
   output.print(`join link: ${status.link}`);
   if (status.tracker === "connecting") output.note("peer: info: still looking for the tracker");
 }

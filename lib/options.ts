@@ -2,10 +2,11 @@
  * The peer's command line, parsed: what is to be done, as a discriminated union, and with which settings.
  * Everything wrong with it is a `UserError` of code `usage`.
  */
+import { displayName } from "./file_name.ts";
 import { parseArgs } from "@std/cli/parse-args";
 import { type Command, commandsOf, findCommand, optionTable, usageOf } from "./commands.ts";
 import { UserError } from "./errors.ts";
-import { escapeName } from "./format.ts";
+
 import { parseRate } from "./rate.ts";
 import { nearest } from "./suggestion.ts";
 
@@ -99,7 +100,7 @@ function unknownOption(written: string): UserError {
   const names = optionTable.map((option) => `--${option.name}`);
   const meant = written.startsWith("--") ? nearest(written, names) : null;
   const hint = meant === null ? '"peer --help" shows all options' : `did you mean ${meant}?`;
-  return usage(`unknown option: ${escapeName(written)}`, hint);
+  return usage(`unknown option: ${displayName(written)}`, hint);
 }
 
 function helpTopic(words: readonly string[]): Command | null {
@@ -125,7 +126,7 @@ export function unknownCommand(
 ): UserError {
   const meant = nearest(name, commands.map((command) => command.name));
   return usage(
-    `unknown command: ${escapeName(name)}`,
+    `unknown command: ${displayName(name)}`,
     meant === null ? otherHint : `did you mean ${meant}?`,
   );
 }
@@ -138,7 +139,7 @@ export function checkArguments(command: Command, words: readonly string[]): void
   }
   if (words.length > command.maxArguments) {
     const surplus = words[command.maxArguments] ?? "";
-    throw usage(`${command.name} has an argument too many: ${escapeName(surplus)}`, hint);
+    throw usage(`${command.name} has an argument too many: ${displayName(surplus)}`, hint);
   }
   if (words.includes("")) throw usage(`${command.name} has an empty argument`, hint);
 }
@@ -191,7 +192,7 @@ function parsePort(text: string): number | null {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
   if (!(port <= maxPort)) {
     throw usage(
-      `--port is not a port: "${escapeName(text)}"`,
+      `--port is not a port: "${displayName(text)}"`,
       `give a number from 1 to ${maxPort}`,
     );
   }

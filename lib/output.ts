@@ -2,9 +2,11 @@
  * Where the commands' words go, as an interface: `terminal.ts` writes them to the real streams, the tests keep
  * them. And the one form in which errors and warnings appear.
  */
+import { redact } from "./join_link.ts";
+import { displayName } from "./file_name.ts";
 import { type Notice } from "./control.ts";
 import { messageOf, UserError, type UserErrorCode } from "./errors.ts";
-import { escapeName, type Style } from "./format.ts";
+import { type Style } from "./format.ts";
 
 export interface Output {
   /** A line, or several, on standard output. Throws `OutputClosed` when nobody reads any more. */
@@ -47,7 +49,7 @@ export function noteNotice(output: Output, notice: Notice): void {
   output.note(`peer: ${level} ${oneLine(notice.text)}`);
 }
 
-/** Names in messages may be hostile, whoever wrote the message. */
+/** Names in messages may be hostile, and links may hold a secret, whoever wrote the message. */
 function oneLine(text: string): string {
-  return escapeName(text);
+  return displayName(redact(text));
 }

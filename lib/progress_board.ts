@@ -2,9 +2,10 @@
  * Watches downloads and tells of them: redrawn lines on a terminal, a line every few seconds in a log, JSON
  * records for scripts, and the last word about each.
  */
+import { displayName } from "./file_name.ts";
 import type { Download, DownloadStatus } from "./control.ts";
 import { exitCode, UserError } from "./errors.ts";
-import { escapeName, formatComplete, formatProgress, formatProgressLine } from "./format.ts";
+import { formatComplete, formatProgress, formatProgressLine } from "./format.ts";
 import { completeRecord, jsonLine, progressRecord } from "./json_output.ts";
 import { noteError, type Output, OutputClosed } from "./output.ts";
 import type { Clock, Timer } from "./ports.ts";
@@ -123,7 +124,7 @@ export class ProgressBoard {
 
   #tellEnd(status: DownloadStatus): number {
     const { output, json } = this.#options;
-    const name = escapeName(status.name);
+    const name = displayName(status.name);
     if (status.state === "complete") {
       output.print(json ? jsonLine(completeRecord(status)) : formatComplete(status));
       return exitCode.done;

@@ -1,8 +1,8 @@
 /**
  * Rates as users write them: bytes per second, plain or with KiB, MiB or GiB.
  */
+import { displayName } from "./file_name.ts";
 import { UserError } from "./errors.ts";
-import { escapeName } from "./format.ts";
 
 const unitBytes = new Map([["", 1], ["b", 1], ["kib", 2 ** 10], ["mib", 2 ** 20], [
   "gib",
@@ -18,7 +18,7 @@ export function parseRate(text: string, option: string): number {
   if (Number.isSafeInteger(rate) && (rate > 0 || amount === 0)) return rate;
   throw new UserError(
     "usage",
-    `${option} is not a rate: "${escapeName(text)}"`,
+    `${option} is not a rate: "${displayName(text)}"`,
     rateHint(parts?.[1], parts?.[2]),
   );
 }

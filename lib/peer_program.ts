@@ -1,0 +1,82 @@
+/**
+ * The peer as a program: the real streams, signals, clock and peer behind the command line.
+ */
+import type { PeerControl } from "./control.ts";
+import { systemClock } from "./deno_clock.ts";
+import { UserError } from "./errors.ts";
+import { digestFile } from "./file_digest.ts";
+import { type Prompt, runPeer } from "./one_shot.ts";
+import type { PeerSettings } from "./options.ts";
+import type { PeerFactory, StartListeners, TrackerVisit } from "./peer_factory.ts";
+import { offersOf, runRepl } from "./repl.ts";
+import { isInteractive, PipedLines, Terminal, TypedLines } from "./terminal.ts";
+
+/** What shells report for a process that was interrupted: 128 + SIGINT. */
+const interruptedExitCode = 130;
+
+/** What stands behind the commands outside the tests. */
+export const realFactory: PeerFactory = {
+  start: startRealPeer,
+  visit: visitRealTracker,
+  digest: digestFile,
+  verify: () => Promise.reject(notBuiltIn("verify")),
+  examine: () => Promise.reject(notBuiltIn("doctor")),
+};
+
+/** Windows has no others that can be listened to. */
+const stopSignals: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT", "SIGBREAK"]
+  : ["SIGINT", "SIGTERM", "SIGHUP"];
+
+/** Runs the peer with the process's own surroundings. Resolves to its exit code. */
+export async function runPeerProgram(
+  args: readonly string[],
+  factory: PeerFactory = realFactory,
+): Promise<number> {
+  const environment = (name: string) => Deno.env.get(name);
+  const terminal = new Terminal(environment);
+  const stopping = new AbortController();
+  const abandon = () => stopping.abort();
+  const forget = listenForSignals(stopping);
+  const prompt: Prompt = (session) => {
+    const lines = isInteractive(environment)
+      ? new TypedLines(terminal, offersOf(session), abandon)
+      : new PipedLines();
+    return runRepl(session, lines);
+  };
+  const surroundings = { factory, environment, output: terminal, clock: systemClock, prompt };
+  try {
+    return await runPeer(args, { ...surroundings, stop: stopping.signal, abandon });
+  } finally {
+    forget();
+  }
+}
+
+/** The first signal asks to end, the second one ends. Returns what undoes it. */
+function listenForSignals(stopping: AbortController): () => void {
+  const onSignal = () => {
+    if (stopping.signal.aborted) Deno.exit(interruptedExitCode);
+    stopping.abort();
+  };
+  for (const signal of stopSignals) Deno.addSignalListener(signal, onSignal);
+  return () => {
+    for (const signal of stopSignals) Deno.removeSignalListener(signal, onSignal);
+  };
+}
+
+/** Starts the peer that `peer_node.ts` builds on real sockets and files. */
+export function startRealPeer(
+  _settings: PeerSettings,
+  _listeners: StartListeners,
+): Promise<PeerControl> {
+  return Promise.reject(notBuiltIn("sharing"));
+}
+
+/** Opens a connection to the tracker without a directory behind it. */
+function visitRealTracker(_settings: PeerSettings, _signal: AbortSignal): Promise<TrackerVisit> {
+  return Promise.reject(notBuiltIn("asking a tracker"));
+}
+
+function notBuiltIn(what: string): UserError {
+  return new UserError("failed", `${what} is not part of this build`);
+}

@@ -1,0 +1,276 @@
+/**
+ * The real standard streams: what is printed, lines redrawn in place below it, and below those the prompt. On a
+ * terminal whatever is printed goes above the redrawn lines and the line being typed, and tears neither.
+ */
+import process from "node:process";
+import { createInterface, type Interface } from "node:readline";
+import { completeLine, type OfferSources } from "./completer.ts";
+import { ansiStyle, plainStyle, type Style } from "./format.ts";
+import { type Output, OutputClosed } from "./output.ts";
+import type { LineSource } from "./repl.ts";
+
+const prompt = "peer> ";
+
+const historyLines = 1_000;
+
+/** Typed or piped ahead of the commands that run. */
+const maxWaitingLines = 10_000;
+
+/** A longer line is no command. */
+const maxLineBytes = 64 * 1024;
+
+/** If the terminal doesn't tell. */
+const usualColumns = 80;
+const usualRows = 24;
+
+const eraseBelow = "\x1b[J";
+
+/** The line being typed, as the terminal must know it to draw around it. */
+interface TypedLine {
+  /** Rows above the cursor that belong to it. */
+  rowsAbove(): number;
+  redraw(): void;
+}
+
+interface Stream {
+  isTerminal(): boolean;
+  writeSync(bytes: Uint8Array): number;
+}
+
+export class Terminal implements Output {
+  readonly style: Style;
+  readonly noteStyle: Style;
+  readonly isLive: boolean;
+  #lines: readonly string[] = [];
+  /** Rows of redrawn lines that are on the screen. */
+  #drawnRows = 0;
+  #typed: TypedLine | null = null;
+
+  /** `environment` is asked for `NO_COLOR` and `TERM`. */
+  constructor(environment: (name: string) => string | undefined) {
+    const isDumb = environment("TERM") === "dumb";
+    const hasColours = !isDumb && !environment("NO_COLOR");
+    this.style = hasColours && Deno.stdout.isTerminal() ? ansiStyle : plainStyle;
+    this.noteStyle = hasColours && Deno.stderr.isTerminal() ? ansiStyle : plainStyle;
+    this.isLive = !isDumb && Deno.stderr.isTerminal();
+  }
+
+  get width(): number {
+    return Deno.stdout.isTerminal() ? screenSize().columns : Number.POSITIVE_INFINITY;
+  }
+
+  /** One less than there are: a full row would wrap. */
+  get liveWidth(): number {
+    return screenSize().columns - 1;
+  }
+
+  print(text: string): void {
+    if (!Deno.stdout.isTerminal()) return writeLine(Deno.stdout, text);
+    this.#above(() => writeLine(Deno.stdout, text));
+  }
+
+  note(text: string): void {
+    this.#above(() => {
+      try {
+        writeLine(Deno.stderr, text);
+      } catch {
+        // Nobody is left to be told.
+      }
+    });
+  }
+
+  live(lines: readonly string[]): void {
+    if (!this.isLive || (lines.length === 0 && this.#drawnRows === 0)) return;
+    const shown = lines.slice(0, Math.max(1, screenSize().rows - 3));
+    this.#above(() => void (this.#lines = shown));
+  }
+
+  /** Says which line is being typed; null while there is none. */
+  setTyped(typed: TypedLine | null): void {
+    this.#typed = typed;
+  }
+
+  /** Draws whatever belongs above the typed line, then everything below it afresh. */
+  #above(draw: () => void): void {
+    const isDirty = this.#drawnRows > 0 || this.#typed !== null;
+    const rowsAbove = this.#typed?.rowsAbove() ?? 0;
+    if (isDirty) this.#erase(rowsAbove);
+    try {
+      draw();
+    } finally {
+      this.#redraw(rowsAbove);
+    }
+  }
+
+  #erase(rowsAbove: number): void {
+    const up = rowsAbove + this.#drawnRows;
+    writeNote(`\r${up > 0 ? `\x1b[${up}A` : ""}${eraseBelow}`);
+  }
+
+  /** The typed line is redrawn from its last row: its owner goes up by as many rows as it knows of. */
+  #redraw(rowsAbove: number): void {
+    const lines = this.#lines.map((line) => `${line}\n`).join("");
+    this.#drawnRows = this.#lines.length;
+    const down = this.#typed === null ? "" : "\n".repeat(rowsAbove);
+    if (lines !== "" || down !== "") writeNote(lines + down);
+    this.#typed?.redraw();
+  }
+}
+
+function screenSize(): { columns: number; rows: number } {
+  try {
+    const { columns, rows } = Deno.consoleSize();
+    return { columns: columns || usualColumns, rows: rows || usualRows };
+  } catch {
+    return { columns: usualColumns, rows: usualRows };
+  }
+}
+
+function writeNote(text: string): void {
+  try {
+    writeAll(Deno.stderr, text);
+  } catch {
+    // Nobody is left to see it.
+  }
+}
+
+function writeLine(stream: Stream, text: string): void {
+  writeAll(stream, `${text}\n`);
+}
+
+/** Throws `OutputClosed` when nobody reads. */
+function writeAll(stream: Stream, text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  try {
+    for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
+  } catch (thrown) {
+    if (thrown instanceof Deno.errors.BrokenPipe) throw new OutputClosed();
+    throw thrown;
+  }
+}
+
+/** Whether somebody sits there who types and reads. */
+export function isInteractive(environment: (name: string) => string | undefined): boolean {
+  return Deno.stdin.isTerminal() && Deno.stdout.isTerminal() && environment("TERM") !== "dumb";
+}
+
+/** Lines typed at a prompt, with history, Tab and Ctrl-C. */
+export class TypedLines implements LineSource {
+  readonly isInteractive = true;
+  readonly #terminal: Terminal;
+  readonly #readline: Interface;
+  /** Typed while a command ran. */
+  readonly #waiting: string[] = [];
+  #wanted: PromiseWithResolvers<string | null> | null = null;
+  #isClosed = false;
+
+  readonly #onInterrupt: () => void;
+
+  /** `onInterrupt` is called for Ctrl-C on an empty line, or while a command runs. */
+  constructor(terminal: Terminal, offers: OfferSources, onInterrupt: () => void) {
+    this.#terminal = terminal;
+    this.#onInterrupt = onInterrupt;
+    this.#readline = createInterface({
+      input: process.stdin,
+      output: process.stdout,
+      terminal: true,
+      prompt,
+      historySize: historyLines,
+      removeHistoryDuplicates: true,
+      completer: completerOf(offers),
+    });
+    this.#readline.on("line", (line: string) => this.#take(line));
+    this.#readline.on("close", () => this.#end());
+    this.#readline.on("SIGINT", () => this.#interrupt());
+  }
+
+  next(): Promise<string | null> {
+    const line = this.#waiting.shift();
+    if (line !== undefined) return Promise.resolve(line);
+    if (this.#isClosed) return Promise.resolve(null);
+    this.#wanted = Promise.withResolvers();
+    this.#readline.prompt();
+    this.#terminal.setTyped({
+      rowsAbove: () => this.#readline.getCursorPos().rows,
+      redraw: () => this.#readline.prompt(true),
+    });
+    return this.#wanted.promise;
+  }
+
+  close(): void {
+    this.#readline.close();
+  }
+
+  #take(line: string): void {
+    if (this.#wanted === null) {
+      if (this.#waiting.length < maxWaitingLines) this.#waiting.push(line);
+      return;
+    }
+    this.#hand(line);
+  }
+
+  #hand(line: string | null): void {
+    this.#terminal.setTyped(null);
+    this.#wanted?.resolve(line);
+    this.#wanted = null;
+  }
+
+  #end(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    const isPrompting = this.#wanted !== null;
+    this.#hand(null);
+    if (isPrompting) this.#terminal.print("");
+  }
+
+  /** Ctrl-C drops the line that is being typed, if there is one. */
+  #interrupt(): void {
+    if (this.#wanted !== null && this.#readline.line !== "") {
+      this.#readline.write(null, { ctrl: true, name: "e" });
+      this.#readline.write(null, { ctrl: true, name: "u" });
+      return;
+    }
+    this.#readline.close();
+    this.#onInterrupt();
+  }
+}
+
+type CompleterResult = [offers: string[], replaced: string];
+
+function completerOf(offers: OfferSources) {
+  return (line: string, done: (error: null, result: CompleterResult) => void): void => {
+    completeLine(line, offers).then(
+      (result) => done(null, result),
+      () => done(null, [[], line]),
+    );
+  };
+}
+
+/** Lines from a pipe or a file, taken when wanted. */
+export class PipedLines implements LineSource {
+  readonly isInteractive = false;
+  readonly #lines = linesOf(Deno.stdin.readable);
+
+  async next(): Promise<string | null> {
+    const { value, done } = await this.#lines.next();
+    return done ? null : value;
+  }
+
+  close(): void {
+    // The process ends, and its standard input with it.
+  }
+}
+
+/** A stream's lines without their ends; what follows the last end is a line if it isn't empty. */
+export async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, void> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const bytes of stream) {
+    rest += decoder.decode(bytes, { stream: true });
+    const lines = rest.split("\n");
+    rest = (lines.pop() ?? "").slice(0, maxLineBytes);
+    for (const line of lines) yield line.replace(/\r$/, "");
+  }
+  rest += decoder.decode();
+  if (rest !== "") yield rest;
+}
