@@ -150,6 +150,9 @@ export class QuicEndpoint implements Endpoint {
       timer = setTimeout(() => conn.close({ closeCode: 0, reason: "" }), handshakeTimeoutMs);
       await conn.handshake;
       const connection = this.#keep(new QuicConnection(conn));
+      // A handshake that failed resolves as well; that the connection is lost is known one turn later.
+      await sleep(0);
+      if (!this.#connections.has(connection)) return;
       if (this.#isClosed || !this.#inbox.put(connection)) connection.close();
     } catch {
       // Whoever it was is gone.
