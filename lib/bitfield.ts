@@ -102,7 +102,7 @@ export function validateBits(bits: Uint8Array, chunkCount: number): void {
 }
 
 function byteIndex(bits: Uint8Array, chunk: number): number {
-  const index = chunk >>> 3;
+  const index = Math.floor(chunk / 8);
   if (!Number.isInteger(chunk) || chunk < 0 || index >= bits.length) {
     throw new RangeError(`Cannot change chunk ${chunk}: the bitfield has ${bits.length} bytes`);
   }

@@ -8,6 +8,7 @@
  *     record     its fields, one after the other
  */
 import { ipToText, parseIp, type SocketAddress } from "./address.ts";
+import { ProtocolError } from "./errors.ts";
 import { malformed, Reader, shortenText, Writer } from "./codec.ts";
 import { encodeFrame } from "./frames.ts";
 
@@ -228,7 +229,9 @@ export class MessageCodec<M extends { type: string }> {
   /** The message of a whole frame. Throws `ProtocolError` for whatever `encode` doesn't write. */
   decode(code: number, payload: Uint8Array): M {
     const type = this.#types.get(code);
-    if (type === undefined) throw malformed(`nothing here has type ${code}`);
+    if (type === undefined) {
+      throw new ProtocolError("unknown-type", `Cannot read a message: no type is ${code}`);
+    }
     const reader = new Reader(payload);
     const message = { type, ...readFields(reader, this.#table[type].fields) };
     reader.end();

@@ -20,8 +20,7 @@ import {
   u16,
 } from "./fields.ts";
 
-/** Fresh random bytes that a proof is about. */
-export const challengeBytes = 32;
+const nonceBytes = 32;
 
 /** Ed25519 (RFC 8032, section 5.1.6). */
 const signatureBytes = 64;
@@ -51,7 +50,7 @@ const reasons: readonly RefusalReason[] = ["version", "service", "credential", "
 
 const table: MessageTable<HandshakeMessage> = {
   open: { code: 0x01, fields: { version: u16, service: choice(services) } },
-  challenge: { code: 0x02, fields: { nonce: fixedBytes(challengeBytes) } },
+  challenge: { code: 0x02, fields: { nonce: fixedBytes(nonceBytes) } },
   proof: {
     code: 0x03,
     fields: {
