@@ -18,10 +18,10 @@ import {
   DiallerHandshake,
   type HandshakeFailure,
   handshakeTimeoutMs,
+  nonceBytes,
   type Refusal,
 } from "./handshake.ts";
 import {
-  challengeBytes,
   decodeHandshakeMessage,
   encodeHandshakeMessage,
   type HandshakeMessage,
@@ -246,7 +246,7 @@ export async function acceptFrom(connection: Connection, options: AcceptOptions)
   const machine = new AcceptorHandshake({
     id,
     admit,
-    nonce: random.bytes(challengeBytes),
+    nonce: random.bytes(nonceBytes),
     remote: connection.remote,
     now: clock.now(),
   });

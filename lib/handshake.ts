@@ -24,12 +24,7 @@
  */
 import type { SocketAddress } from "./address.ts";
 import { peerIdBytes } from "./constants.ts";
-import {
-  challengeBytes,
-  type HandshakeMessage,
-  type RefusalReason,
-  type Service,
-} from "./handshake_messages.ts";
+import type { HandshakeMessage, RefusalReason, Service } from "./handshake_messages.ts";
 import { type Identity, verify } from "./identity.ts";
 
 /** What `open` carries; the other side speaks this one or none. */
@@ -37,6 +32,9 @@ export const protocolVersion = 1;
 
 /** From the first byte that could be sent to the last that must have come. */
 export const handshakeTimeoutMs = 5_000;
+
+/** Fresh random bytes that a proof is about. */
+export const nonceBytes = 32;
 
 const proofContext = "p2p/1 dialler proof";
 
@@ -200,9 +198,9 @@ export class AcceptorHandshake {
   #service: Service | null = null;
 
   constructor(options: AcceptorOptions) {
-    if (options.nonce.length !== challengeBytes) {
+    if (options.nonce.length !== nonceBytes) {
       throw new RangeError(
-        `Cannot challenge with ${options.nonce.length} bytes: ${challengeBytes} are due`,
+        `Cannot challenge with ${options.nonce.length} bytes: ${nonceBytes} are due`,
       );
     }
     this.#options = options;
@@ -269,11 +267,11 @@ export function proofBytes(
   proof: { service: Service; nonce: Uint8Array; acceptorId: Uint8Array },
 ): Uint8Array<ArrayBuffer> {
   const context = new TextEncoder().encode(proofContext);
-  const bytes = new Uint8Array(context.length + 2 + challengeBytes + peerIdBytes);
+  const bytes = new Uint8Array(context.length + 2 + nonceBytes + peerIdBytes);
   bytes.set(context);
   bytes[context.length + 1] = serviceByte[proof.service];
   bytes.set(proof.nonce, context.length + 2);
-  bytes.set(proof.acceptorId, context.length + 2 + challengeBytes);
+  bytes.set(proof.acceptorId, context.length + 2 + nonceBytes);
   return bytes;
 }
 

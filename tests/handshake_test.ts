@@ -6,10 +6,11 @@ import {
   type Applicant,
   DiallerHandshake,
   handshakeTimeoutMs,
+  nonceBytes,
   proofBytes,
   protocolVersion,
 } from "../lib/handshake.ts";
-import { challengeBytes, type HandshakeMessage } from "../lib/handshake_messages.ts";
+import type { HandshakeMessage } from "../lib/handshake_messages.ts";
 import { type Identity, identityFromPkcs8 } from "../lib/identity.ts";
 
 const dialler = identityOf(1);
@@ -37,7 +38,7 @@ function newDialler(options: { identity?: Identity; acceptorId?: Uint8Array; now
 function newAcceptor(options: Partial<AcceptorOptions> = {}) {
   return new AcceptorHandshake({
     id: acceptor.id,
-    nonce: new Uint8Array(challengeBytes).fill(9),
+    nonce: new Uint8Array(nonceBytes).fill(9),
     remote,
     admit: () => "welcome",
     now: 0,
@@ -102,12 +103,12 @@ Deno.test("the handshake refuses when admit() does, in its words", () => {
 });
 
 Deno.test("AcceptorHandshake asks nobody about a dialler whose signature is wrong", () => {
-  const nonce = new Uint8Array(challengeBytes).fill(9);
+  const nonce = new Uint8Array(nonceBytes).fill(9);
   const proof = expectType(proofFor(nonce), "proof");
   const forged: HandshakeMessage[] = [
     { ...proof, key: stranger.id },
     { ...proof, signature: new Uint8Array(64) },
-    proofFor(new Uint8Array(challengeBytes).fill(8)),
+    proofFor(new Uint8Array(nonceBytes).fill(8)),
     proofFor(nonce, newDialler({ acceptorId: stranger.id })),
   ];
   for (const message of forged) {
@@ -121,7 +122,7 @@ Deno.test("AcceptorHandshake asks nobody about a dialler whose signature is wron
 });
 
 Deno.test("AcceptorHandshake refuses a proof that was made for another acceptor", () => {
-  const nonce = new Uint8Array(challengeBytes).fill(9);
+  const nonce = new Uint8Array(nonceBytes).fill(9);
   const elsewhere = newAcceptor({ id: stranger.id, nonce });
   elsewhere.handleInput({ type: "open", version: protocolVersion, service: "tracker" }, 0);
   elsewhere.handleInput(proofFor(nonce), 0);
@@ -131,7 +132,7 @@ Deno.test("AcceptorHandshake refuses a proof that was made for another acceptor"
 Deno.test("AcceptorHandshake refuses a proof that was made for another service", () => {
   const right = newAcceptor();
   right.handleInput({ type: "open", version: protocolVersion, service: "peer" }, 0);
-  right.handleInput(proofFor(new Uint8Array(challengeBytes).fill(9)), 0);
+  right.handleInput(proofFor(new Uint8Array(nonceBytes).fill(9)), 0);
   assertEquals(right.pollEvent()?.type, "refused");
 });
 
@@ -162,18 +163,18 @@ Deno.test("AcceptorHandshake asks nobody about a proof that comes too late", () 
   let asked = 0;
   const right = newAcceptor({ admit: () => asked++ ? "welcome" : "welcome" });
   right.handleInput({ type: "open", version: protocolVersion, service: "tracker" }, 0);
-  right.handleInput(proofFor(new Uint8Array(challengeBytes).fill(9)), handshakeTimeoutMs);
+  right.handleInput(proofFor(new Uint8Array(nonceBytes).fill(9)), handshakeTimeoutMs);
   const event = expectType(right.pollEvent(), "failed");
   assertEquals([event.code, asked], ["timeout", 0]);
 });
 
 Deno.test("neither side is let in or admits anybody when messages come in any other order", () => {
-  const nonce = new Uint8Array(challengeBytes).fill(9);
+  const nonce = new Uint8Array(nonceBytes).fill(9);
   const open: HandshakeMessage = { type: "open", version: protocolVersion, service: "tracker" };
   const messages = fc.constantFrom<HandshakeMessage>(
     open,
     { type: "challenge", nonce },
-    proofFor(new Uint8Array(challengeBytes)),
+    proofFor(new Uint8Array(nonceBytes)),
     { type: "welcome" },
     { type: "refused", reason: "busy", text: "" },
   );
@@ -192,7 +193,7 @@ Deno.test("neither side is let in or admits anybody when messages come in any ot
 });
 
 Deno.test("proofBytes() lays out context, service, nonce and acceptor", () => {
-  const nonce = new Uint8Array(challengeBytes).fill(1);
+  const nonce = new Uint8Array(nonceBytes).fill(1);
   const bytes = proofBytes({ service: "probe", nonce, acceptorId: acceptor.id });
   assertEquals(new TextDecoder().decode(bytes.subarray(0, 19)), "p2p/1 dialler proof");
   assertEquals([...bytes.subarray(19, 21)], [0, 2]);
