@@ -1,0 +1,710 @@
+/**
+ * Brings one introduced pair together: from what the tracker told both sides to the best path between them,
+ * and on to better ones. It does no I/O; the driver dials, closes and reports.
+ *
+ * Theory of operation. Both sides run one of these from the moment of the introduction and try everything at
+ * once; a NAT opens because both send at about the same time.
+ *
+ * - *Targets* are the other side's usable candidates, plus what is learned on the way: an address that a dial of
+ *   the peer's came from (`knock`), a relayed address, the address a birthday punch has met. Each is dialled a
+ *   few times at fixed delays: QUIC by itself repeats a lost first packet only after 1, 3, 7, 15 s. Learned
+ *   addresses count only with an IP that the tracker has named, so that nobody can have others dialled.
+ * - A *path* is a connection that works, dialled by either side. Kinds, best first: `tcp`; `quic`, to an address
+ *   with no NAT before it; `punched`; `relayed`. Among equals the one dialled by the lower id wins.
+ * - The best path is *nominated* as soon as nothing better is about to open; a later one of a better kind
+ *   replaces it. Both sides nominate by the same order, and the side with the lower id, the *controller*, closes
+ *   what was not nominated, after a while and gracefully, so that no request under way is lost. The other side
+ *   follows: what remains is what the controller chose.
+ * - A *relay* is asked for when no path has opened in time, at once if nothing else is left. While the path is
+ *   relayed, *rounds* of dials go on, at the same times after the introduction on both sides, ever more seldom.
+ * - A *birthday* punch (birthday.ts) is started where the NATs' classes call for it and plain dials have failed.
+ * - Nothing open at the deadline: `failed`. The last path closed: `lost`. Either is the end; what then helps is a
+ *   new introduction.
+ *
+ * Paths that this side dials are numbered 1, 2, 3 … by the machine, accepted ones −1, −2, −3 … by the driver.
+ */
+import {
+  formatAddress,
+  isLoopback,
+  isSendable,
+  sameAddress,
+  type SocketAddress,
+} from "./address.ts";
+import { birthdayDatagrams } from "./birthday.ts";
+import { type Candidate, maxCandidates, usableCandidates } from "./candidates.ts";
+import type { Via } from "./control.ts";
+import { type BirthdayRole, birthdayRole, isDependent, type NatClass } from "./nat.ts";
+import type { TransportKind } from "./ports.ts";
+
+/** When a QUIC target is dialled, after it became known. */
+const quicDelaysMs = [0, 250, 500, 1000, 2000];
+/** When an address learned from a knock is dialled. */
+const learnedDelaysMs = [0, 250, 1000];
+const tcpDelaysMs = [0, 1000];
+/** When a target is dialled in a later round. */
+const roundDelaysMs = [0, 250, 1000];
+/** When rounds begin, after the introduction, while the path is relayed. */
+const roundsAtMs = [5, 15, 35, 75, 155, 315, 615, 915].map((seconds) => seconds * 1000);
+/** The round in which a birthday punch is tried once more. */
+const birthdayRound = 1;
+/** Deno's QUIC takes no shorter idle timeout, and nothing else ends an attempt. */
+const quicTimeoutMs = 3000;
+const tcpTimeoutMs = 5000;
+/** Sent in that time by a dial that nobody answers: 1, then 2 at 1 s and at 3 s (RFC 9002, section 6.2.4). */
+const datagramsPerDial = 5;
+/** How long TCP goes first where no NAT is expected between (RFC 8305 calls it a connection attempt delay). */
+const headStartMs = 30;
+const relayDelayMs = 400;
+/** Where nothing but a relay is likely to help. */
+const hopelessRelayDelayMs = 100;
+/** How much later the side that did not ask for the introduction asks for the relay. */
+const responderRelayDelayMs = 500;
+const birthdayDelayMs = 250;
+/** Where the classes say that no birthday punch should be needed. */
+const lateBirthdayDelayMs = 750;
+const deadlineMs = 15_000;
+/** How long an equal path dialled by the lower id may still replace the nominated one. */
+const tieWindowMs = 250;
+const minHoldMs = 5;
+const maxHoldMs = 100;
+/** How long the controller leaves a path open that was not nominated: time for the other side to follow. */
+const surplusMs = 1000;
+const maxOpenPaths = 8;
+const maxLearned = 4;
+const maxBirthdayRuns = 2;
+
+const rankOf: Record<Via, number> = { relayed: 0, punched: 1, quic: 2, tcp: 3 };
+
+export type PathId = number;
+
+export interface HolePuncherOptions {
+  selfId: Uint8Array;
+  peerId: Uint8Array;
+  /** Whether this side asked for the introduction. */
+  initiator: boolean;
+  selfNat: NatClass;
+  peerNat: NatClass;
+  /** The peer's, as the tracker told them. */
+  candidates: readonly Candidate[];
+  /** Whether this peer itself is at a loopback address, for its tracker; else none is dialled. */
+  allowLoopback: boolean;
+  /** What can be used here; all by default. */
+  able?: { tcp?: boolean; quic?: boolean; relay?: boolean; birthday?: boolean };
+}
+
+export type PunchInput =
+  /** A dial has become a connection, both keys proven. */
+  | { type: "opened"; attempt: PathId }
+  | { type: "failed"; attempt: PathId; reason: string }
+  /** A connection that the peer dialled, its key and token proven. */
+  | { type: "accepted"; path: PathId; transport: TransportKind; remote: SocketAddress }
+  /** Somebody's dial has reached the QUIC endpoint; nothing is proven. */
+  | { type: "knock"; from: SocketAddress }
+  | { type: "relayed"; address: SocketAddress }
+  | { type: "relay_refused"; reason: string }
+  /** The tracker passes on where the prober's raw socket is: this side is to open ports. */
+  | { type: "probing"; address: SocketAddress }
+  /** A birthday punch of this side has met `remote` from `localPort`; null: it has not. */
+  | { type: "birthday"; hit: { localPort: number; remote: SocketAddress } | null }
+  /** A path has ended, for whatever reason. */
+  | { type: "closed"; path: PathId };
+
+export interface DialTransmit {
+  type: "dial";
+  attempt: PathId;
+  transport: TransportKind;
+  address: SocketAddress;
+  via: Via;
+  timeoutMs: number;
+  /** A new QUIC endpoint, bound to this port, dials and listens; null: the peer's own. */
+  localPort: number | null;
+}
+
+export type PunchTransmit =
+  | DialTransmit
+  /** Graceful: as soon as nothing is under way on it. */
+  | { type: "close"; path: PathId; graceful: boolean }
+  | { type: "request_relay" }
+  /**
+   * Opens one raw socket, learns its address from the tracker's echo, has the tracker tell the peer, and probes
+   * `target`'s IP.
+   */
+  | { type: "start_birthday"; role: "prober"; target: SocketAddress; nat: NatClass }
+  /** Opens many raw sockets towards `target`. */
+  | { type: "start_birthday"; role: "opener"; target: SocketAddress }
+  /** All raw sockets of this introduction are closed. */
+  | { type: "stop_birthday" };
+
+export type PunchEvent =
+  /**
+   * Use this path from here on; what is under way on the one that it replaces may end there. `why`: the reason
+   * why it is relayed; null if it is not.
+   */
+  | {
+    type: "nominated";
+    path: PathId;
+    via: Via;
+    replaces: PathId | null;
+    why: string | null;
+  }
+  /** No path left. */
+  | { type: "lost" }
+  | { type: "failed"; reasons: string[] };
+
+type TimeoutReason =
+  | "dial"
+  | "relay"
+  | "birthday"
+  | "nominate"
+  | "surplus"
+  | "round"
+  | "deadline";
+
+export interface PunchTimeout {
+  at: number;
+  reason: TimeoutReason;
+}
+
+/** Where the peer may be dialled. */
+interface Target {
+  transport: TransportKind;
+  address: SocketAddress;
+  via: Via;
+  localPort: number | null;
+  /** Tried again in later rounds. */
+  lasting: boolean;
+  dials: number;
+  failure: string | null;
+}
+
+/** A dial under way. */
+interface Attempt {
+  target: Target;
+  since: number;
+}
+
+interface OpenPath {
+  path: PathId;
+  via: Via;
+  /** IP of the other end, as dialled or seen. */
+  ip: string;
+  byLower: boolean;
+  order: number;
+}
+
+type Task =
+  & { at: number }
+  & (
+    | { reason: "dial"; target: Target }
+    | { reason: "surplus"; path: PathId }
+    | { reason: Exclude<TimeoutReason, "dial" | "surplus"> }
+  );
+
+type RelayState = "unasked" | "asked" | "given" | "refused" | "unable";
+
+/** What a puncher may cost at worst, for one introduction; the tests hold the machine to it. */
+export interface PunchCost {
+  dials: number;
+  /** UDP, unanswered, birthday included. */
+  datagrams: number;
+}
+
+/** The bound of what is sent until the deadline to a peer of `udpCandidates` candidates, and over all rounds. */
+export function worstCaseCost(udpCandidates: number, role: BirthdayRole): {
+  untilDeadline: PunchCost;
+  allRounds: PunchCost;
+} {
+  const targets = Math.min(udpCandidates, maxCandidates);
+  const runs = role === "none" ? 0 : maxBirthdayRuns;
+  const first = targets * quicDelaysMs.length + maxLearned * learnedDelaysMs.length +
+    quicDelaysMs.length + runs * quicDelaysMs.length;
+  const later = targets * roundDelaysMs.length;
+  const dialsOf = (rounds: number) => first + later * rounds;
+  const costOf = (rounds: number, birthdays: number): PunchCost => ({
+    dials: dialsOf(rounds),
+    datagrams: dialsOf(rounds) * datagramsPerDial + birthdays * birthdayCost(role),
+  });
+  const before = roundsAtMs.filter((at) => at < deadlineMs).length;
+  return {
+    untilDeadline: costOf(before, Math.min(runs, 1)),
+    allRounds: costOf(roundsAtMs.length, runs),
+  };
+}
+
+/** One introduction, from its candidates to the end of its last path. */
+export class HolePuncher {
+  readonly #options: HolePuncherOptions;
+  readonly #start: number;
+  readonly #isLower: boolean;
+  readonly #role: BirthdayRole;
+  readonly #able: { tcp: boolean; quic: boolean; relay: boolean; birthday: boolean };
+  readonly #targets: Target[] = [];
+  readonly #attempts = new Map<PathId, Attempt>();
+  readonly #open = new Map<PathId, OpenPath>();
+  #tasks: Task[] = [];
+  #transmits: PunchTransmit[] = [];
+  #events: PunchEvent[] = [];
+  #current: { path: OpenPath; since: number } | null = null;
+  #relay: RelayState;
+  #relayAddress: SocketAddress | null = null;
+  #birthdayRuns = 0;
+  #openerRuns = 0;
+  #birthdayRunning = false;
+  #birthdayMissed = false;
+  #learned = 0;
+  #attemptCount = 0;
+  #pathCount = 0;
+  #ended = false;
+  #notes: string[] = [];
+
+  constructor(options: HolePuncherOptions, now: number) {
+    const { tcp = true, quic = true, relay = true, birthday = true } = options.able ?? {};
+    this.#options = options;
+    this.#start = now;
+    this.#isLower = isLower(options.selfId, options.peerId);
+    this.#able = { tcp, quic, relay: relay && quic, birthday: birthday && quic };
+    this.#relay = this.#able.relay ? "unasked" : "unable";
+    this.#role = this.#able.birthday ? birthdayRole(options.selfNat, options.peerNat) : "none";
+    this.#addCandidates(now);
+    this.#planRelay(now);
+    this.#planBirthday(now);
+    this.#add({ at: now + deadlineMs, reason: "deadline" });
+  }
+
+  handleInput(input: PunchInput, now: number): void {
+    this.#runDue(now);
+    if (this.#ended) return this.#refuse(input);
+    switch (input.type) {
+      case "opened":
+        return this.#handleOpened(input.attempt, now);
+      case "failed":
+        return this.#handleFailed(input.attempt, input.reason, now);
+      case "accepted":
+        return this.#handleAccepted(input, now);
+      case "knock":
+        return this.#handleKnock(input.from, now);
+      case "relayed":
+        return this.#handleRelayed(input.address, now);
+      case "relay_refused":
+        this.#relay = "refused";
+        this.#notes.push(`relay: ${input.reason}`);
+        return;
+      case "probing":
+        return this.#handleProbing(input.address);
+      case "birthday":
+        return this.#handleBirthday(input.hit, now);
+      case "closed":
+        return this.#handleClosed(input.path, now);
+    }
+  }
+
+  pollTransmit(now: number): PunchTransmit | null {
+    this.#runDue(now);
+    return this.#transmits.shift() ?? null;
+  }
+
+  pollEvent(): PunchEvent | null {
+    return this.#events.shift() ?? null;
+  }
+
+  /** When to call `pollTransmit` again; null when only an input can change anything. */
+  pollTimeout(): PunchTimeout | null {
+    const next = this.#tasks[0];
+    return next ? { at: next.at, reason: next.reason } : null;
+  }
+
+  /** Whether it is over and takes no more input. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  #addCandidates(now: number): void {
+    const { candidates, allowLoopback } = this.#options;
+    const usable = usableCandidates(candidates, allowLoopback);
+    const together = usable.some(({ kind }) => kind === "host");
+    for (const { address } of usable.filter(({ kind }) => kind === "tcp")) {
+      if (this.#able.tcp) this.#addTarget({ transport: "tcp", address, via: "tcp" }, now);
+    }
+    for (const kind of ["host", "reflexive"] as const) {
+      for (const { address } of usable.filter((candidate) => candidate.kind === kind)) {
+        if (!this.#able.quic || this.#targetAt("quic", address)) continue;
+        const via = kind === "host" || this.#options.peerNat === "open" ? "quic" : "punched";
+        const waits = this.#able.tcp && (together || via === "quic");
+        this.#addTarget({ transport: "quic", address, via }, now + (waits ? headStartMs : 0));
+      }
+    }
+  }
+
+  #addTarget(
+    place: Pick<Target, "transport" | "address" | "via"> & {
+      localPort?: number;
+      lasting?: boolean;
+    },
+    from: number,
+    delaysMs = place.transport === "tcp" ? tcpDelaysMs : quicDelaysMs,
+  ): void {
+    const target: Target = { localPort: null, lasting: true, dials: 0, failure: null, ...place };
+    this.#targets.push(target);
+    for (const delay of delaysMs) this.#add({ at: from + delay, reason: "dial", target });
+  }
+
+  #planRelay(now: number): void {
+    if (this.#relay !== "unasked") return;
+    const { initiator, selfNat, peerNat } = this.#options;
+    const hopeless = this.#targets.length === 0 || (isDependent(selfNat) && isDependent(peerNat));
+    const delay = hopeless ? hopelessRelayDelayMs : relayDelayMs;
+    this.#add({ at: now + delay + (initiator ? 0 : responderRelayDelayMs), reason: "relay" });
+  }
+
+  #planBirthday(now: number): void {
+    if (this.#role !== "prober" && this.#role !== "both") return;
+    const delay = this.#role === "both" ? lateBirthdayDelayMs : birthdayDelayMs;
+    this.#add({ at: now + delay, reason: "birthday" });
+  }
+
+  #runDue(now: number): void {
+    for (let task = this.#tasks[0]; task && task.at <= now && !this.#ended; task = this.#tasks[0]) {
+      this.#tasks.shift();
+      this.#run(task, now);
+    }
+  }
+
+  #run(task: Task, now: number): void {
+    switch (task.reason) {
+      case "dial":
+        return this.#dial(task.target, now);
+      case "relay":
+        return this.#askForRelay();
+      case "birthday":
+        return this.#startProber();
+      case "nominate":
+        return this.#nominateBest(now);
+      case "surplus":
+        return this.#closeSurplus(task.path);
+      case "round":
+        return this.#startRound(now);
+      case "deadline":
+        return this.#endIfNothing();
+    }
+  }
+
+  #dial(target: Target, now: number): void {
+    if (!this.#improves(target.via) || this.#hasOpened(target)) return;
+    const { transport, address, via, localPort } = target;
+    const attempt = ++this.#attemptCount;
+    target.dials++;
+    this.#attempts.set(attempt, { target, since: now });
+    const timeoutMs = transport === "tcp" ? tcpTimeoutMs : quicTimeoutMs;
+    this.#transmits.push({ type: "dial", attempt, transport, address, via, timeoutMs, localPort });
+  }
+
+  #askForRelay(): void {
+    if (this.#relay !== "unasked" || this.#open.size > 0) return;
+    this.#relay = "asked";
+    this.#transmits.push({ type: "request_relay" });
+  }
+
+  #startProber(): void {
+    const target = this.#reflexiveTarget();
+    if (!target || !this.#improves("punched") || this.#birthdayRuns >= maxBirthdayRuns) return;
+    this.#birthdayRuns++;
+    this.#birthdayRunning = true;
+    const { peerNat: nat } = this.#options;
+    this.#transmits.push({ type: "start_birthday", role: "prober", target: target.address, nat });
+  }
+
+  #startRound(now: number): void {
+    if (!this.#improves("punched")) return;
+    const elapsed = now - this.#start;
+    const index = roundsAtMs.findLastIndex((at) => at <= elapsed);
+    for (const target of this.#targets) {
+      if (!target.lasting || target.transport !== "quic") continue;
+      for (const delay of roundDelaysMs) {
+        this.#add({ at: now + delay, reason: "dial", target });
+      }
+    }
+    if (index === birthdayRound && this.#role !== "opener" && this.#role !== "none") {
+      this.#startProber();
+    }
+    this.#planRound(now);
+  }
+
+  #planRound(now: number): void {
+    if (this.#tasks.some(({ reason }) => reason === "round")) return;
+    const next = roundsAtMs.find((at) => this.#start + at > now);
+    if (next !== undefined) this.#add({ at: this.#start + next, reason: "round" });
+  }
+
+  #endIfNothing(): void {
+    if (this.#open.size > 0) return;
+    this.#end({ type: "failed", reasons: this.#reasons() });
+  }
+
+  #handleOpened(attempt: PathId, now: number): void {
+    const dialled = this.#attempts.get(attempt);
+    if (!dialled) return;
+    this.#attempts.delete(attempt);
+    const { target, since } = dialled;
+    const path = this.#pathOf(attempt, { via: target.via, ip: target.address.ip, mine: true });
+    this.#handlePath(path, { since, now });
+  }
+
+  #handleFailed(attempt: PathId, reason: string, now: number): void {
+    const dialled = this.#attempts.get(attempt);
+    if (!dialled) return;
+    this.#attempts.delete(attempt);
+    dialled.target.failure = reason;
+    if (this.#relay === "unasked" && this.#nothingUnderWay()) this.#hasten("relay", now);
+  }
+
+  #handleAccepted(
+    input: { path: PathId; transport: TransportKind; remote: SocketAddress },
+    now: number,
+  ): void {
+    if (this.#open.has(input.path)) return;
+    const via = this.#viaOf(input.transport, input.remote);
+    const path = this.#pathOf(input.path, { via, ip: input.remote.ip, mine: false });
+    this.#handlePath(path, { since: this.#start, now });
+  }
+
+  #handleKnock(from: SocketAddress, now: number): void {
+    const known = this.#targets.some(({ transport, address }) =>
+      transport === "quic" && address.ip === from.ip
+    );
+    if (!known || !isSendable(from) || this.#targetAt("quic", from)) return;
+    if (this.#learned >= maxLearned || !this.#improves("punched")) return;
+    if (this.#relayAddress?.ip === from.ip) return;
+    this.#learned++;
+    const via = this.#viaOf("quic", from);
+    const place = { transport: "quic", address: from, via, lasting: false } as const;
+    this.#addTarget(place, now, learnedDelaysMs);
+    this.#runDue(now);
+  }
+
+  #handleRelayed(address: SocketAddress, now: number): void {
+    if (!this.#able.relay || this.#relayAddress || !isSendable(address)) return;
+    if (isLoopback(address.ip) && !this.#options.allowLoopback) return;
+    this.#relay = "given";
+    this.#relayAddress = address;
+    this.#addTarget({ transport: "quic", address, via: "relayed", lasting: false }, now);
+    this.#runDue(now);
+  }
+
+  #handleProbing(address: SocketAddress): void {
+    if (this.#role !== "opener" && this.#role !== "both") return;
+    if (address.ip !== this.#reflexiveTarget()?.address.ip || !isSendable(address)) return;
+    if (this.#openerRuns >= maxBirthdayRuns || !this.#improves("punched")) return;
+    this.#openerRuns++;
+    this.#birthdayRunning = true;
+    this.#transmits.push({ type: "start_birthday", role: "opener", target: address });
+  }
+
+  #handleBirthday(hit: { localPort: number; remote: SocketAddress } | null, now: number): void {
+    if (!hit) {
+      this.#birthdayMissed = true;
+      return;
+    }
+    const { localPort, remote } = hit;
+    if (remote.ip !== this.#reflexiveTarget()?.address.ip || !isSendable(remote)) return;
+    const place = { transport: "quic", address: remote, via: "punched", localPort } as const;
+    this.#addTarget({ ...place, lasting: false }, now);
+    this.#runDue(now);
+  }
+
+  #handleClosed(path: PathId, now: number): void {
+    const dialled = this.#attempts.get(path);
+    if (dialled) return this.#handleFailed(path, "closed", now);
+    if (!this.#open.delete(path) || this.#current?.path.path !== path) return;
+    if (this.#open.size > 0) return this.#nominateBest(now);
+    this.#end({ type: "lost" });
+  }
+
+  /** A path works: use it at once, hold it back for a better one that is about to open, or leave it. */
+  #handlePath(path: OpenPath, times: { since: number; now: number }): void {
+    if (this.#open.size >= maxOpenPaths) {
+      this.#transmits.push({ type: "close", path: path.path, graceful: false });
+      return;
+    }
+    this.#open.set(path.path, path);
+    const { now } = times;
+    if (this.#current === null) {
+      const hold = this.#holdMs(path, times);
+      if (hold === 0) return this.#nominateBest(now);
+      return this.#add({ at: now + hold, reason: "nominate" });
+    }
+    if (this.#supersedes(path, now)) return this.#nominateBest(now);
+    if (this.#isLower) this.#add({ at: now + surplusMs, reason: "surplus", path: path.path });
+  }
+
+  /**
+   * How long to wait for something better: for TCP, which takes two round trips to QUIC's one, where it is on
+   * its way to the same host; and for what the lower id dials, which opens here half a round trip later.
+   */
+  #holdMs(path: OpenPath, { since, now }: { since: number; now: number }): number {
+    const tookMs = now - since;
+    const tcpPending = [...this.#attempts.values()].some(({ target }) =>
+      target.transport === "tcp" && target.address.ip === path.ip
+    );
+    if (path.via === "quic" && tcpPending) return clampHold(tookMs * 1.2);
+    return path.byLower || path.path < 0 ? 0 : clampHold(tookMs / 2 + minHoldMs);
+  }
+
+  #supersedes(path: OpenPath, now: number): boolean {
+    if (!this.#current) return true;
+    const { path: current, since } = this.#current;
+    if (path.via !== current.via) return rankOf[path.via] > rankOf[current.via];
+    return path.byLower && !current.byLower && now - since <= tieWindowMs;
+  }
+
+  #nominateBest(now: number): void {
+    const best = [...this.#open.values()].sort(compare)[0];
+    if (!best || best === this.#current?.path) return;
+    const replaces = this.#current?.path.path ?? null;
+    this.#current = { path: best, since: now };
+    const why = best.via === "relayed" ? this.#whyRelayed() : null;
+    this.#events.push({ type: "nominated", path: best.path, via: best.via, replaces, why });
+    this.#tasks = this.#tasks.filter(({ reason }) => reason !== "nominate");
+    this.#leaveOthers(best, now);
+    if (best.via === "relayed") return this.#planRound(now);
+    if (this.#birthdayRunning) this.#transmits.push({ type: "stop_birthday" });
+    this.#birthdayRunning = false;
+  }
+
+  /** Drops what can't improve on the nominated path; the controller closes what else is open, later. */
+  #leaveOthers(best: OpenPath, now: number): void {
+    this.#tasks = this.#tasks.filter((task) =>
+      task.reason !== "relay" && (task.reason !== "dial" || this.#improves(task.target.via))
+    );
+    if (best.via !== "relayed") {
+      this.#tasks = this.#tasks.filter(({ reason }) => reason !== "round" && reason !== "birthday");
+    }
+    if (!this.#isLower) return;
+    for (const path of this.#open.keys()) {
+      if (path !== best.path) this.#add({ at: now + surplusMs, reason: "surplus", path });
+    }
+  }
+
+  #closeSurplus(path: PathId): void {
+    if (this.#current?.path.path === path || !this.#open.delete(path)) return;
+    this.#transmits.push({ type: "close", path, graceful: true });
+  }
+
+  #refuse(input: PunchInput): void {
+    const path = input.type === "opened"
+      ? input.attempt
+      : input.type === "accepted"
+      ? input.path
+      : null;
+    if (path !== null) this.#transmits.push({ type: "close", path, graceful: false });
+  }
+
+  #end(event: PunchEvent): void {
+    this.#ended = true;
+    this.#tasks = [];
+    this.#events.push(event);
+    if (this.#birthdayRunning) this.#transmits.push({ type: "stop_birthday" });
+    for (const path of this.#open.keys()) {
+      this.#transmits.push({ type: "close", path, graceful: false });
+    }
+    this.#open.clear();
+  }
+
+  /** What a connection that the peer dialled is, by where it comes from. */
+  #viaOf(transport: TransportKind, remote: SocketAddress): Via {
+    if (transport === "tcp") return "tcp";
+    if (this.#relayAddress && sameAddress(this.#relayAddress, remote)) return "relayed";
+    if (this.#options.selfNat === "open") return "quic";
+    const host = this.#targets.some(({ address, via }) =>
+      via === "quic" && address.ip === remote.ip && this.#options.peerNat !== "open"
+    );
+    return host ? "quic" : "punched";
+  }
+
+  #pathOf(path: PathId, how: { via: Via; ip: string; mine: boolean }): OpenPath {
+    const { via, ip, mine } = how;
+    return { path, via, ip, byLower: mine === this.#isLower, order: this.#pathCount++ };
+  }
+
+  #whyRelayed(): string {
+    const { selfNat, peerNat } = this.#options;
+    if (!this.#reflexiveTarget()) return "the other side has no public UDP address";
+    if (isDependent(selfNat) && isDependent(peerNat)) {
+      return "both NATs give every destination another port";
+    }
+    if (this.#birthdayMissed) return "no probe has met an open port";
+    return "nothing has come through directly";
+  }
+
+  #reasons(): string[] {
+    const dialled = this.#targets.filter(({ dials }) => dials > 0).map((target) => {
+      const answer = target.failure ?? "no answer";
+      return `${target.via} to ${formatAddress(target.address)}: ${answer} (${target.dials} dials)`;
+    });
+    if (dialled.length === 0) dialled.push("no address to dial");
+    if (this.#birthdayMissed) dialled.push("birthday punch: no probe has met an open port");
+    if (this.#relay === "asked") dialled.push("relay: the tracker has not answered");
+    return [...dialled, ...this.#notes];
+  }
+
+  #improves(via: Via): boolean {
+    return this.#current === null || rankOf[via] > rankOf[this.#current.path.via];
+  }
+
+  /** Whether a dial to this target works already, while its nomination is held back. */
+  #hasOpened(target: Target): boolean {
+    return [...this.#open.values()].some(({ path, via, ip }) =>
+      path > 0 && via === target.via && ip === target.address.ip
+    );
+  }
+
+  #nothingUnderWay(): boolean {
+    return this.#attempts.size === 0 && this.#open.size === 0 &&
+      !this.#tasks.some(({ reason }) => reason === "dial");
+  }
+
+  #targetAt(transport: TransportKind, address: SocketAddress): Target | undefined {
+    return this.#targets.find((target) =>
+      target.transport === transport && sameAddress(target.address, address)
+    );
+  }
+
+  #reflexiveTarget(): Target | undefined {
+    return this.#targets.find(({ via, lasting }) => via === "punched" && lasting);
+  }
+
+  #hasten(reason: "relay", now: number): void {
+    if (!this.#tasks.some((task) => task.reason === reason)) return;
+    this.#tasks = this.#tasks.filter((task) => task.reason !== reason);
+    this.#add({ at: now, reason });
+  }
+
+  /** Keeps the tasks in order of time, and those of one time in order of their adding. */
+  #add(task: Task): void {
+    const place = this.#tasks.findLastIndex(({ at }) => at <= task.at);
+    this.#tasks.splice(place + 1, 0, task);
+  }
+}
+
+/** Better kind first, then dialled by the lower id, then older. */
+function compare(one: OpenPath, other: OpenPath): number {
+  return rankOf[other.via] - rankOf[one.via] || Number(other.byLower) - Number(one.byLower) ||
+    one.order - other.order;
+}
+
+function clampHold(ms: number): number {
+  return Math.min(maxHoldMs, Math.max(minHoldMs, ms));
+}
+
+function isLower(one: Uint8Array, other: Uint8Array): boolean {
+  for (const [index, byte] of one.entries()) {
+    const difference = byte - (other[index] ?? 0);
+    if (difference !== 0) return difference < 0;
+  }
+  return false;
+}
+
+function birthdayCost(role: BirthdayRole): number {
+  const { opener, prober } = birthdayDatagrams();
+  if (role === "both") return opener + prober;
+  return role === "opener" ? opener : role === "prober" ? prober : 0;
+}
