@@ -31,7 +31,8 @@ export class RateLimiter {
     this.#tokens = Math.min(this.#tokens + earned, this.#capacity);
     this.#filledAt = Math.max(now, this.#filledAt);
     const missing = Math.min(bytes, this.#capacity / 2) - this.#tokens;
-    if (missing > 0) return Math.ceil(missing / this.#bytesPerMs);
+    // The next whole millisecond, not the nearest: rounding must not leave a sliver to wait for.
+    if (missing > 0) return Math.floor(missing / this.#bytesPerMs) + 1;
     this.#tokens -= bytes;
     return 0;
   }
