@@ -1,0 +1,300 @@
+/**
+ * One file's download as a state machine: which chunks to ask of which source, until all are stored.
+ *
+ * Rules. Every source is kept busy with as many requests as cover what it sends in `windowMs`, measured, at least
+ * two. A chunk is asked of one source only, until there is nothing else to ask for: then a source that has
+ * nothing to do also gets a chunk that is late elsewhere, and the first copy to arrive wins. A source that sends
+ * no byte for `stallMs` while it owes some is given up. A chunk that doesn't match its hash is never asked of the
+ * same source again, and the third one ends the trust.
+ *
+ * The machine moves no bytes: `handleInput` tells it what happened, `pollTransmit` what to ask or cancel,
+ * `pollEvent` what became of it, `pollTimeout` when to call `handleInput` with a `tick` at the latest.
+ */
+import { clearBit, copyBits, hasBit, setBit } from "./bitfield.ts";
+import { ChunkPicker } from "./chunk_picker.ts";
+import type { Random } from "./ports.ts";
+import { RateMeter } from "./rate_meter.ts";
+
+const windowMs = 500;
+const minWindowChunks = 2;
+const maxWindowChunks = 64;
+const maxWindowBytes = 64 * 1024 * 1024;
+const startWindowBytes = 1024 * 1024;
+const stallMs = 8000;
+const busyPauseMs = 500;
+const endgameLateMs = 300;
+const endgameCheckMs = 100;
+const maxCorruptChunks = 3;
+
+export type DownloadInput =
+  | { type: "tick" }
+  | { type: "source-joined"; source: string; held: Uint8Array }
+  | { type: "source-has"; source: string; chunk: number }
+  | { type: "source-left"; source: string }
+  /** Part of a chunk: proof that the source lives. */
+  | { type: "bytes-arrived"; source: string; count: number }
+  | { type: "chunk-stored"; source: string; chunk: number }
+  | { type: "chunk-corrupt"; source: string; chunk: number }
+  /** The source won't send it: not for the moment (`busy`), or not at all. */
+  | { type: "chunk-rejected"; source: string; chunk: number; busy: boolean };
+
+export type DownloadTransmit =
+  | { type: "request"; source: string; chunk: number }
+  | { type: "cancel"; source: string; chunk: number };
+
+export type DownloadEvent =
+  | { type: "complete" }
+  | { type: "source-dropped"; source: string; reason: "stalled" | "corrupt" };
+
+export interface DownloadTimeout {
+  at: number;
+  reason: "stall" | "pause" | "endgame";
+}
+
+export interface DownloadOptions {
+  chunkCount: number;
+  chunkBytes: number;
+  /** The chunks that are there already, a bitfield. */
+  held: Uint8Array;
+  random: Random;
+}
+
+interface SourceState {
+  held: Uint8Array;
+  /** When each outstanding chunk was asked for. */
+  outstanding: Map<number, number>;
+  meter: RateMeter;
+  heardAt: number;
+  corrupt: number;
+  /** After a `busy`; null when it may be asked. */
+  pausedUntil: number | null;
+}
+
+export class Download {
+  readonly #options: DownloadOptions;
+  readonly #picker: ChunkPicker;
+  readonly #sources = new Map<string, SourceState>();
+  readonly #transmits: DownloadTransmit[] = [];
+  readonly #events: DownloadEvent[] = [];
+  #endgameAt: number | null = null;
+
+  constructor(options: DownloadOptions) {
+    this.#options = options;
+    this.#picker = new ChunkPicker(options.chunkCount, options.held, options.random);
+    if (this.isComplete) this.#events.push({ type: "complete" });
+  }
+
+  get isComplete(): boolean {
+    return this.#picker.missingCount === 0;
+  }
+
+  /** Chunks stored. */
+  get have(): number {
+    return this.#options.chunkCount - this.#picker.missingCount;
+  }
+
+  /** Whether a chunk is still wanted: false for the slower copy of the endgame. */
+  wants(chunk: number): boolean {
+    return this.#picker.isMissing(chunk);
+  }
+
+  /** Bytes per second from one source. */
+  rateOf(source: string, now: number): number {
+    return this.#sources.get(source)?.meter.rate(now) ?? 0;
+  }
+
+  handleInput(input: DownloadInput, now: number): void {
+    if (this.isComplete) return;
+    this.#apply(input, now);
+    if (this.isComplete) return this.#finish();
+    // Progress changes nothing that could be asked; it comes for every block.
+    if (input.type === "bytes-arrived") return;
+    this.#dropStalled(now);
+    let anyIdle = false;
+    let anyOutstanding = false;
+    for (const [id, source] of this.#sources) {
+      this.#fill(id, source, now);
+      if (source.outstanding.size > 0) anyOutstanding = true;
+      else anyIdle = true;
+    }
+    this.#endgameAt = anyIdle && anyOutstanding ? now + endgameCheckMs : null;
+  }
+
+  pollTransmit(): DownloadTransmit | undefined {
+    return this.#transmits.shift();
+  }
+
+  pollEvent(): DownloadEvent | undefined {
+    return this.#events.shift();
+  }
+
+  /** Null when only an input can change anything. */
+  pollTimeout(): DownloadTimeout | null {
+    if (this.isComplete) return null;
+    const timeouts: DownloadTimeout[] = [];
+    for (const { outstanding, heardAt, pausedUntil } of this.#sources.values()) {
+      if (outstanding.size > 0) timeouts.push({ at: heardAt + stallMs, reason: "stall" });
+      if (pausedUntil !== null) timeouts.push({ at: pausedUntil, reason: "pause" });
+    }
+    if (this.#endgameAt !== null) timeouts.push({ at: this.#endgameAt, reason: "endgame" });
+    return timeouts.reduce<DownloadTimeout | null>(
+      (next, timeout) => next === null || timeout.at < next.at ? timeout : next,
+      null,
+    );
+  }
+
+  #apply(input: DownloadInput, now: number): void {
+    if (input.type === "tick") return;
+    if (input.type === "source-joined") return this.#join(input.source, input.held, now);
+    const source = this.#sources.get(input.source);
+    if (source === undefined) return;
+    switch (input.type) {
+      case "source-has":
+        return this.#learn(source, input.chunk);
+      case "source-left":
+        return this.#leave(input.source, source);
+      case "bytes-arrived":
+        source.heardAt = now;
+        return source.meter.add(input.count, now);
+      case "chunk-stored":
+        return this.#store(input.source, input.chunk);
+      case "chunk-corrupt":
+        return this.#distrust(input.source, source, input.chunk);
+      case "chunk-rejected":
+        return this.#reject(source, input, now);
+    }
+  }
+
+  #join(id: string, held: Uint8Array, now: number): void {
+    const known = this.#sources.get(id);
+    if (known !== undefined) this.#leave(id, known);
+    const source: SourceState = {
+      held: copyBits(held),
+      outstanding: new Map(),
+      meter: new RateMeter(now),
+      heardAt: now,
+      corrupt: 0,
+      pausedUntil: null,
+    };
+    this.#sources.set(id, source);
+    this.#countHolder(source, 1);
+  }
+
+  #learn(source: SourceState, chunk: number): void {
+    if (hasBit(source.held, chunk)) return;
+    setBit(source.held, chunk);
+    this.#picker.countHolder(chunk, 1);
+  }
+
+  #unlearn(source: SourceState, chunk: number): void {
+    if (!hasBit(source.held, chunk)) return;
+    clearBit(source.held, chunk);
+    this.#picker.countHolder(chunk, -1);
+  }
+
+  #leave(id: string, source: SourceState): void {
+    for (const chunk of [...source.outstanding.keys()]) this.#release(source, chunk);
+    this.#countHolder(source, -1);
+    this.#sources.delete(id);
+  }
+
+  #store(from: string, chunk: number): void {
+    for (const [id, source] of this.#sources) {
+      const owed = this.#release(source, chunk);
+      if (owed && id !== from) this.#transmits.push({ type: "cancel", source: id, chunk });
+    }
+    this.#picker.markStored(chunk);
+  }
+
+  #distrust(id: string, source: SourceState, chunk: number): void {
+    this.#release(source, chunk);
+    this.#unlearn(source, chunk);
+    source.corrupt++;
+    if (source.corrupt >= maxCorruptChunks) this.#drop(id, source, "corrupt");
+  }
+
+  #reject(
+    source: SourceState,
+    { chunk, busy }: { chunk: number; busy: boolean },
+    now: number,
+  ): void {
+    this.#release(source, chunk);
+    if (busy) source.pausedUntil = now + busyPauseMs;
+    else this.#unlearn(source, chunk);
+  }
+
+  #release(source: SourceState, chunk: number): boolean {
+    const owed = source.outstanding.delete(chunk);
+    if (owed) this.#picker.countRequest(chunk, -1);
+    return owed;
+  }
+
+  #drop(id: string, source: SourceState, reason: "stalled" | "corrupt"): void {
+    for (const chunk of source.outstanding.keys()) {
+      this.#transmits.push({ type: "cancel", source: id, chunk });
+    }
+    this.#leave(id, source);
+    this.#events.push({ type: "source-dropped", source: id, reason });
+  }
+
+  #dropStalled(now: number): void {
+    for (const [id, source] of this.#sources) {
+      const owes = source.outstanding.size > 0;
+      if (owes && now - source.heardAt >= stallMs) this.#drop(id, source, "stalled");
+    }
+  }
+
+  #fill(id: string, source: SourceState, now: number): void {
+    if (source.pausedUntil !== null && now < source.pausedUntil) return;
+    source.pausedUntil = null;
+    const window = this.#windowChunks(source, now);
+    while (source.outstanding.size < window) {
+      const chunk = this.#picker.pick(source.held) ?? this.#pickLate(source, now);
+      if (chunk === null) return;
+      if (source.outstanding.size === 0) source.heardAt = now;
+      source.outstanding.set(chunk, now);
+      this.#picker.countRequest(chunk, 1);
+      this.#transmits.push({ type: "request", source: id, chunk });
+    }
+  }
+
+  /** A chunk that another source is late with, for a source that has nothing else to do. */
+  #pickLate(source: SourceState, now: number): number | null {
+    if (source.outstanding.size > 0) return null;
+    return this.#picker.pickAgain(
+      source.held,
+      (chunk) => now - this.#askedAt(chunk) >= endgameLateMs,
+    );
+  }
+
+  #askedAt(chunk: number): number {
+    for (const { outstanding } of this.#sources.values()) {
+      const askedAt = outstanding.get(chunk);
+      if (askedAt !== undefined) return askedAt;
+    }
+    return -Infinity;
+  }
+
+  #windowChunks(source: SourceState, now: number): number {
+    const { chunkBytes } = this.#options;
+    const measured = source.meter.rate(now) * windowMs / 1000;
+    const bytes = Math.min(Math.max(measured, startWindowBytes), maxWindowBytes);
+    return Math.min(Math.max(Math.ceil(bytes / chunkBytes), minWindowChunks), maxWindowChunks);
+  }
+
+  #countHolder(source: SourceState, by: 1 | -1): void {
+    for (let chunk = 0; chunk < this.#options.chunkCount; chunk++) {
+      if (hasBit(source.held, chunk)) this.#picker.countHolder(chunk, by);
+    }
+  }
+
+  #finish(): void {
+    for (const [id, { outstanding }] of this.#sources) {
+      for (const chunk of outstanding.keys()) {
+        this.#transmits.push({ type: "cancel", source: id, chunk });
+      }
+    }
+    this.#sources.clear();
+    this.#events.push({ type: "complete" });
+  }
+}

@@ -1,0 +1,450 @@
+/**
+ * One file's download from the wish to the file: finds holders through the tracker, gets the manifest from one of
+ * them, lets the `Download` machine spread the chunks over all, combines at the end.
+ *
+ * It goes on for as long as there is hope: sources may come and go, the tracker may be away. It fails when the
+ * disk refuses, or when for `patienceMs` no byte has come from anybody.
+ */
+import { fullBits } from "./bitfield.ts";
+import type {
+  Download as DownloadHandle,
+  DownloadState,
+  DownloadStatus,
+  ListedFile,
+  Source,
+  Via,
+} from "./control.ts";
+import { Download, type DownloadEvent, type DownloadInput } from "./download.ts";
+import { messageOf, UserError } from "./errors.ts";
+import { displayName } from "./file_name.ts";
+import { encodeId } from "./identity.ts";
+import {
+  chunkBytesOf,
+  chunkCountOf,
+  chunkLengthOf,
+  type Manifest,
+  verifyManifest,
+} from "./manifest.ts";
+import type { LinkEvent, PeerLink } from "./peer_link.ts";
+import type { Clock, Random, Timer } from "./ports.ts";
+import { RateMeter } from "./rate_meter.ts";
+import type { ChunkStore, PartialFile } from "./store.ts";
+import type { HolderRow } from "./tracker_messages.ts";
+
+const maxSources = 40;
+/** Without any source, and with some. */
+const locateMs = { eager: 1000, calm: 10_000 };
+const reconnectMs = 5000;
+const manifestAnswerMs = 5000;
+const patienceMs = 60_000;
+
+/** What a download needs of the rest of the peer. */
+export interface Swarm {
+  clock: Clock;
+  random: Random;
+  store: ChunkStore;
+  /** This peer's id, as text. */
+  self: string;
+  holders(digest: Uint8Array): Promise<HolderRow[]>;
+  linkTo(peer: string): PeerLink | undefined;
+  /** Has the tracker introduce us; a link comes about later or never. */
+  introduce(digest: Uint8Array, peer: Uint8Array): Promise<void>;
+  /** An incomplete file is there to be shared. */
+  began(partial: PartialFile): void;
+  stored(digest: Uint8Array, chunk: number): void;
+  /** The file lies complete at `path`. */
+  combined(manifest: Manifest, path: string): void;
+  ban(peer: string, reason: string): void;
+}
+
+export interface DownloadTaskOptions {
+  /** `manifest`: only enough to share the chunks that are here. */
+  goal?: "file" | "manifest";
+}
+
+interface SourceRecord {
+  peer: string;
+  via: Via;
+  /** Null when the connection has ended. */
+  link: PeerLink | null;
+  /** Null until told. */
+  held: Uint8Array | null;
+  chunks: number;
+}
+
+export class DownloadTask implements DownloadHandle {
+  readonly digest: Uint8Array;
+  readonly done: Promise<DownloadStatus>;
+  readonly #file: ListedFile;
+  readonly #swarm: Swarm;
+  readonly #goal: "file" | "manifest";
+  readonly #sources = new Map<string, SourceRecord>();
+  readonly #askedAt = new Map<string, number>();
+  readonly #manifestAskedOf = new Set<string>();
+  readonly #meter: RateMeter;
+  readonly #startedAt: number;
+  #resolveDone: (status: DownloadStatus) => void = () => {};
+  #state: DownloadState = "locating";
+  #manifest: Manifest | null = null;
+  #machine: Download | null = null;
+  #resumed = 0;
+  #path: string | null = null;
+  #error: UserError | null = null;
+  #endedAt: number | null = null;
+  #hopeUntil: number;
+  #obstacle = "no peer has it at the moment";
+  #isLocating = false;
+  #machineTimer: Timer | null = null;
+  #locateTimer: Timer | null = null;
+  #manifestTimer: Timer | null = null;
+
+  constructor(file: ListedFile, swarm: Swarm, options: DownloadTaskOptions = {}) {
+    this.digest = Uint8Array.fromHex(file.digest);
+    this.#file = file;
+    this.#swarm = swarm;
+    this.#goal = options.goal ?? "file";
+    this.#startedAt = swarm.clock.now();
+    this.#hopeUntil = this.#startedAt + patienceMs;
+    this.#meter = new RateMeter(this.#startedAt);
+    this.done = new Promise((resolve) => this.#resolveDone = resolve);
+  }
+
+  get isEnded(): boolean {
+    return this.#endedAt !== null;
+  }
+
+  status(): DownloadStatus {
+    const { digest, name, length } = this.#file;
+    const now = this.#swarm.clock.now();
+    const status: DownloadStatus = {
+      digest,
+      name,
+      length,
+      chunks: chunkCountOf(length),
+      have: this.#state === "complete" ? chunkCountOf(length) : this.#machine?.have ?? 0,
+      resumed: this.#resumed,
+      state: this.#state,
+      bytesPerSecond: this.isEnded ? 0 : this.#meter.rate(now),
+      seconds: ((this.#endedAt ?? now) - this.#startedAt) / 1000,
+      sources: this.#sourceStatus(now),
+      path: this.#path,
+      error: this.#error?.message ?? null,
+    };
+    return this.#error ? { ...status, errorCode: this.#error.code } : status;
+  }
+
+  /** Call once. */
+  async start(): Promise<void> {
+    const { store } = this.#swarm;
+    try {
+      const known = await store.manifest(this.digest);
+      if (known) return await this.#begin(known);
+      if (this.#file.chunks <= 1) return await this.#begin(this.#manifestOfOneChunk());
+    } catch (error) {
+      return this.#fail(asUserError(error));
+    }
+    void this.#locate();
+  }
+
+  cancel(): void {
+    this.#end("cancelled");
+  }
+
+  /** A connection to a peer has come about. */
+  linkUp(link: PeerLink): void {
+    if (this.#askedAt.has(link.peer)) this.addSource(link, null);
+  }
+
+  /** A peer that is connected has the file, or part of it: `held` null when it is not known which. */
+  addSource(link: PeerLink, held: Uint8Array | null): void {
+    if (this.isEnded || this.#sources.get(link.peer)?.link === link) return;
+    if (this.#liveSources() >= maxSources) return;
+    const chunks = this.#sources.get(link.peer)?.chunks ?? 0;
+    const record: SourceRecord = { peer: link.peer, via: link.via, link, held, chunks };
+    this.#sources.set(link.peer, record);
+    if (held === null) link.askBitfield(this.digest);
+    this.#askManifest();
+    if (held !== null) this.#join(record);
+  }
+
+  linkDown(link: PeerLink): void {
+    const record = this.#sources.get(link.peer);
+    if (record?.link !== link) return;
+    record.link = null;
+    this.#askedAt.delete(link.peer);
+    this.#manifestAskedOf.delete(link.peer);
+    this.#input({ type: "source-left", source: link.peer });
+    if (this.isEnded) return;
+    this.#askManifest();
+    if (this.#liveSources() === 0) void this.#locate();
+  }
+
+  /** Why a holder could not be reached. */
+  noteObstacle(reason: string): void {
+    this.#obstacle = reason;
+  }
+
+  /** Whether a chunk that begins to arrive is of use. */
+  wants(chunk: number): boolean {
+    return this.#machine?.wants(chunk) ?? false;
+  }
+
+  handleLinkEvent(link: PeerLink, event: LinkEvent): void {
+    const record = this.#sources.get(link.peer);
+    if (this.isEnded || !record || record.link !== link) return;
+    switch (event.type) {
+      case "bitfield":
+        return this.#learnBitfield(record, event);
+      case "lacking":
+        return this.#forgetSource(record);
+      case "has":
+        return this.#input({ type: "source-has", source: link.peer, chunk: event.chunk });
+      case "manifest":
+        return void this.#takeManifest(record, event.manifest);
+      case "bytes":
+        this.#noteProgress(event.count);
+        return this.#input({ type: "bytes-arrived", source: link.peer, count: event.count });
+      case "stored":
+        return this.#noteStored(record, event.chunk);
+      case "corrupt":
+        return this.#input({ type: "chunk-corrupt", source: link.peer, chunk: event.chunk });
+      case "rejected":
+        return this.#noteRejected(link.peer, event);
+      case "unstorable":
+        return this.#fail(event.error);
+    }
+  }
+
+  // ── finding sources ──────────────────────────────────────────────────────────────────────────────────────
+
+  async #locate(): Promise<void> {
+    if (this.#isLocating) return;
+    this.#isLocating = true;
+    const rows = await this.#swarm.holders(this.digest).catch((error) => {
+      this.#obstacle = messageOf(error);
+      return [];
+    });
+    this.#isLocating = false;
+    if (this.isEnded) return;
+    for (const row of rows) this.#approach(row);
+    this.#locateAgain();
+  }
+
+  #locateAgain(): void {
+    const { clock } = this.#swarm;
+    const isAlone = this.#liveSources() === 0;
+    if (isAlone && clock.now() >= this.#hopeUntil) return this.#giveUp();
+    this.#locateTimer?.cancel();
+    const pauseMs = isAlone ? locateMs.eager : locateMs.calm;
+    this.#locateTimer = clock.setTimer(pauseMs, () => void this.#locate());
+  }
+
+  #approach(row: HolderRow): void {
+    const peer = encodeId(row.peer);
+    if (peer === this.#swarm.self || this.#sources.get(peer)?.link) return;
+    if (this.#liveSources() >= maxSources) return;
+    const now = this.#swarm.clock.now();
+    const link = this.#swarm.linkTo(peer);
+    const askedAt = this.#askedAt.get(peer) ?? -Infinity;
+    this.#askedAt.set(peer, link ? now : Math.max(askedAt, 0));
+    if (link) return this.addSource(link, row.complete ? this.#allBits() : null);
+    if (now - askedAt < reconnectMs) return;
+    this.#askedAt.set(peer, now);
+    void this.#swarm.introduce(this.digest, row.peer).catch((error) =>
+      this.noteObstacle(messageOf(error))
+    );
+  }
+
+  #giveUp(): void {
+    const name = displayName(this.#file.name);
+    const text = `no peer that has "${name}" can be reached: ${this.#obstacle}`;
+    this.#fail(new UserError("unreachable", text));
+  }
+
+  #liveSources(): number {
+    let count = 0;
+    for (const { link } of this.#sources.values()) if (link) count++;
+    return count;
+  }
+
+  #forgetSource(record: SourceRecord): void {
+    this.#input({ type: "source-left", source: record.peer });
+    record.link = null;
+    this.#askManifest();
+  }
+
+  // ── the manifest ─────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A file of at most one chunk proves itself: its chunk's hash is the digest. */
+  #manifestOfOneChunk(): Manifest {
+    const { name, length } = this.#file;
+    const hashes = length === 0 ? new Uint8Array(0) : this.digest;
+    return { digest: this.digest, length, name, hashes };
+  }
+
+  /** Asks one source at a time, the next when it is late. */
+  #askManifest(): void {
+    this.#manifestTimer?.cancel();
+    if (this.#manifest || this.isEnded) return;
+    for (const { peer, link } of this.#sources.values()) {
+      if (!link || this.#manifestAskedOf.has(peer)) continue;
+      this.#manifestAskedOf.add(peer);
+      link.askManifest(this.digest);
+      this.#manifestTimer = this.#swarm.clock.setTimer(manifestAnswerMs, () => this.#askManifest());
+      return;
+    }
+  }
+
+  async #takeManifest(record: SourceRecord, manifest: Manifest): Promise<void> {
+    if (this.#manifest) return;
+    try {
+      verifyManifest(manifest);
+      if (manifest.length !== this.#file.length) throw new Error("Its length is not the file's");
+    } catch (error) {
+      return this.#swarm.ban(record.peer, `sent a false manifest: ${messageOf(error)}`);
+    }
+    await this.#begin({ ...manifest, name: this.#file.name }).catch((error) =>
+      this.#fail(asUserError(error))
+    );
+  }
+
+  async #begin(manifest: Manifest): Promise<void> {
+    if (this.#manifest || this.isEnded) return;
+    this.#manifest = manifest;
+    this.#manifestTimer?.cancel();
+    const partial = await this.#swarm.store.begin(manifest);
+    if (this.isEnded) return;
+    this.#state = "downloading";
+    this.#machine = new Download({
+      chunkCount: chunkCountOf(manifest.length),
+      chunkBytes: chunkBytesOf(manifest.length),
+      held: partial.held,
+      random: this.#swarm.random,
+    });
+    this.#resumed = this.#machine.have;
+    if (!this.#machine.isComplete) {
+      this.#swarm.began(partial);
+      if (this.#goal === "manifest") return this.#end("cancelled");
+      void this.#locate();
+    }
+    for (const record of this.#sources.values()) this.#join(record);
+    this.#drive();
+  }
+
+  // ── the chunks ───────────────────────────────────────────────────────────────────────────────────────────
+
+  #learnBitfield(record: SourceRecord, told: { length: number; held: Uint8Array | null }): void {
+    if (told.length !== this.#file.length) return this.#forgetSource(record);
+    record.held = told.held ?? this.#allBits();
+    this.#join(record);
+  }
+
+  #join(record: SourceRecord): void {
+    if (!record.link || !record.held) return;
+    this.#input({ type: "source-joined", source: record.peer, held: record.held });
+  }
+
+  #noteStored(record: SourceRecord, chunk: number): void {
+    if (!this.#machine?.wants(chunk)) return;
+    record.chunks++;
+    this.#swarm.stored(this.digest, chunk);
+    this.#input({ type: "chunk-stored", source: record.peer, chunk });
+  }
+
+  #noteRejected(source: string, { chunk, reason }: { chunk: number; reason: string }): void {
+    const busy = reason === "busy" || reason === "cancelled";
+    this.#input({ type: "chunk-rejected", source, chunk, busy });
+  }
+
+  #noteProgress(bytes: number): void {
+    const now = this.#swarm.clock.now();
+    this.#hopeUntil = now + patienceMs;
+    this.#meter.add(bytes, now);
+  }
+
+  #input(input: DownloadInput): void {
+    if (!this.#machine || this.isEnded) return;
+    this.#machine.handleInput(input, this.#swarm.clock.now());
+    if (input.type !== "bytes-arrived") this.#drive();
+  }
+
+  #drive(): void {
+    const machine = this.#machine;
+    if (!machine || this.isEnded) return;
+    for (let out = machine.pollTransmit(); out; out = machine.pollTransmit()) {
+      const link = this.#sources.get(out.source)?.link;
+      if (out.type === "cancel") link?.cancelChunk(this.digest, out.chunk);
+      else link?.askChunk(this.digest, out.chunk, chunkLengthOf(this.#file.length, out.chunk));
+    }
+    for (let event = machine.pollEvent(); event; event = machine.pollEvent()) this.#handle(event);
+    this.#armTimer();
+  }
+
+  #armTimer(): void {
+    this.#machineTimer?.cancel();
+    const timeout = this.isEnded ? null : this.#machine?.pollTimeout();
+    if (!timeout) return;
+    const { clock } = this.#swarm;
+    const delayMs = Math.max(timeout.at - clock.now(), 0);
+    this.#machineTimer = clock.setTimer(delayMs, () => this.#input({ type: "tick" }));
+  }
+
+  #handle(event: DownloadEvent): void {
+    if (event.type === "complete") return void this.#combine();
+    const record = this.#sources.get(event.source);
+    if (event.reason === "corrupt") return this.#swarm.ban(event.source, "sent damaged chunks");
+    record?.link?.close("it stalled");
+  }
+
+  // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #combine(): Promise<void> {
+    if (!this.#manifest || this.#state === "combining") return;
+    this.#state = "combining";
+    try {
+      const path = await this.#swarm.store.combine(this.digest);
+      if (this.isEnded) return;
+      this.#path = path;
+      this.#swarm.combined(this.#manifest, path);
+      this.#end("complete");
+    } catch (error) {
+      this.#fail(asUserError(error));
+    }
+  }
+
+  #fail(error: UserError): void {
+    if (this.isEnded) return;
+    this.#error = error;
+    this.#end("failed");
+  }
+
+  #end(state: "complete" | "cancelled" | "failed"): void {
+    if (this.isEnded) return;
+    this.#state = state;
+    this.#endedAt = this.#swarm.clock.now();
+    for (const timer of [this.#machineTimer, this.#locateTimer, this.#manifestTimer]) {
+      timer?.cancel();
+    }
+    for (const { link } of this.#sources.values()) link?.loseInterest(this.digest);
+    this.#resolveDone(this.status());
+  }
+
+  #allBits(): Uint8Array {
+    return fullBits(chunkCountOf(this.#file.length));
+  }
+
+  #sourceStatus(now: number): Source[] {
+    const useful = [...this.#sources.values()].filter(({ link, chunks }) => link || chunks > 0);
+    return useful.map(({ peer, via, chunks, link }) => ({
+      peer,
+      via,
+      chunks,
+      bytesPerSecond: this.isEnded ? 0 : this.#machine?.rateOf(peer, now) ?? 0,
+      roundTripMs: link?.roundTripMs ?? null,
+    }));
+  }
+}
+
+function asUserError(error: unknown): UserError {
+  return error instanceof UserError ? error : new UserError("failed", messageOf(error));
+}

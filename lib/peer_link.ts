@@ -1,0 +1,529 @@
+/**
+ * One connection to another peer, at work: carries the messages of a `PeerSession` over the connection's streams,
+ * brings the chunks that come in to the store and the chunks that are asked for onto the wire. What arrives is
+ * told as `LinkEvent`s; what to ask for is the owner's decision.
+ *
+ * Bytes come from the stream's buffer straight to the chunk's writer, and from the store into the frame that is
+ * sent, with no copy between.
+ */
+import type { Via } from "./control.ts";
+import { maxDataBytes, maxPeerFrameBytes } from "./constants.ts";
+import { messageOf, ProtocolError, UserError } from "./errors.ts";
+import { FramedStream } from "./framed_stream.ts";
+import { frameHeaderBytes, type FrameLimits } from "./frames.ts";
+import { chunkLengthOf, type Manifest } from "./manifest.ts";
+import {
+  dataFrameHeader,
+  dataFrameType,
+  decodePeerMessage,
+  encodePeerMessage,
+  type RejectReason,
+  type WholePeerMessage,
+} from "./peer_messages.ts";
+import { PeerSession, type SessionEvent, type SessionInput } from "./peer_session.ts";
+import type { ByteStream, Clock, Connection, Timer } from "./ports.ts";
+import { RateMeter } from "./rate_meter.ts";
+import type { ChunkStore, ChunkWriter } from "./store.ts";
+import type { TransferLimits } from "./transfer_limits.ts";
+
+/** Streams that a dialler adds to the first, where the transport has them, so that one window doesn't limit. */
+const addedStreams = 4;
+
+/** What a peer's frames may be. */
+export const peerFrameLimits: FrameLimits = {
+  maxFrameBytes: maxPeerFrameBytes,
+  streamedType: dataFrameType,
+};
+
+export type LinkEvent =
+  /** The other side wants this file: it may be a source of it, too. */
+  | { type: "wanted"; digest: Uint8Array }
+  | { type: "bitfield"; digest: Uint8Array; length: number; held: Uint8Array | null }
+  | { type: "lacking"; digest: Uint8Array }
+  | { type: "has"; digest: Uint8Array; chunk: number }
+  | { type: "manifest"; manifest: Manifest }
+  /** Part of a chunk came in. */
+  | { type: "bytes"; digest: Uint8Array; count: number }
+  | { type: "stored"; digest: Uint8Array; chunk: number }
+  | { type: "corrupt"; digest: Uint8Array; chunk: number }
+  | { type: "rejected"; digest: Uint8Array; chunk: number; reason: RejectReason }
+  /** The chunk can't be kept: the disk refuses. */
+  | { type: "unstorable"; digest: Uint8Array; error: UserError };
+
+/** Why a link ended. */
+export interface LinkEnd {
+  text: string;
+  /** The other side broke the protocol. */
+  misbehaved: boolean;
+}
+
+/** What a link needs to know of what this peer holds. */
+export interface Holdings {
+  /** Null if nothing is known of the digest; `held` null when complete. */
+  get(digest: Uint8Array): { length: number; held: Uint8Array | null } | null;
+  has(digest: Uint8Array, chunk: number): boolean;
+}
+
+export interface LinkOptions {
+  connection: Connection;
+  /** The first stream, after the handshake. */
+  stream: FramedStream;
+  /** The other side's id, as text. */
+  peer: string;
+  /** Whether this side dialled. */
+  dialled: boolean;
+  via: Via;
+  clock: Clock;
+  store: ChunkStore;
+  holdings: Holdings;
+  limits: TransferLimits;
+  /** Whether a chunk that begins to arrive is still of use. */
+  wants(digest: Uint8Array, chunk: number): boolean;
+  onEvent(event: LinkEvent): void;
+  onEnd(end: LinkEnd): void;
+}
+
+interface Lane {
+  index: number;
+  stream: FramedStream;
+  /** Of the chunk that is coming in; null for one that is of no use. */
+  writer: ChunkWriter | null;
+  reader: PieceReader;
+  /** Chunks to be sent, in order. */
+  owed: OwedChunk[];
+  isServing: boolean;
+}
+
+interface OwedChunk {
+  digest: Uint8Array;
+  chunk: number;
+  cancelled: boolean;
+}
+
+export class PeerLink {
+  readonly peer: string;
+  readonly via: Via;
+  readonly dialled: boolean;
+  readonly #options: LinkOptions;
+  readonly #session: PeerSession;
+  readonly #lanes: Lane[] = [];
+  readonly #uploadMeter: RateMeter;
+  #timer: Timer | null = null;
+  #end: LinkEnd | null = null;
+  #roundTripMs: number | null = null;
+  #idleSince: number | null = null;
+  #chunksSent = 0;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.peer = options.peer;
+    this.via = options.via;
+    this.dialled = options.dialled;
+    const now = options.clock.now();
+    this.#session = new PeerSession(now);
+    this.#uploadMeter = new RateMeter(now);
+  }
+
+  get isOpen(): boolean {
+    return this.#end === null;
+  }
+
+  /** Null until measured. */
+  get roundTripMs(): number | null {
+    return this.#roundTripMs;
+  }
+
+  /** Since when neither side has wanted anything; null while one does. */
+  get idleSince(): number | null {
+    return this.#idleSince;
+  }
+
+  /** What this side has sent. */
+  get uploaded(): { chunks: number; bytesPerSecond: number } {
+    const bytesPerSecond = this.#uploadMeter.rate(this.#options.clock.now());
+    return { chunks: this.#chunksSent, bytesPerSecond };
+  }
+
+  /** Begins to read. Call once. */
+  start(): void {
+    this.#addLane(this.#options.stream);
+    void this.#addStreams();
+    void this.#options.connection.closed.then(() => this.close("the connection was lost"));
+    this.#pump();
+  }
+
+  askBitfield(digest: Uint8Array): void {
+    this.#input({ type: "ask-bitfield", digest });
+  }
+
+  loseInterest(digest: Uint8Array): void {
+    this.#input({ type: "lose-interest", digest });
+  }
+
+  askManifest(digest: Uint8Array): void {
+    this.#input({ type: "ask-manifest", digest });
+  }
+
+  /** `length`: of the chunk, in bytes. */
+  askChunk(digest: Uint8Array, chunk: number, length: number): void {
+    this.#input({ type: "ask-chunk", digest, chunk, length });
+  }
+
+  cancelChunk(digest: Uint8Array, chunk: number): void {
+    this.#input({ type: "cancel-chunk", digest, chunk });
+  }
+
+  /** A chunk is here now: tells the other side if it wants that file. */
+  tellStored(digest: Uint8Array, chunk: number): void {
+    this.#input({ type: "stored-chunk", digest, chunk });
+  }
+
+  /** Ends the link. */
+  close(text: string): void {
+    this.#finish({ text, misbehaved: false });
+  }
+
+  #input(input: SessionInput): void {
+    if (!this.isOpen) return;
+    try {
+      this.#session.handleInput(input, this.#options.clock.now());
+      this.#pump();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Carries out what the session wants, then sleeps until it wants to be woken. */
+  #pump(): void {
+    for (let out = this.#session.pollTransmit(); out; out = this.#session.pollTransmit()) {
+      this.#send(out.stream, out.message as WholePeerMessage);
+    }
+    for (let event = this.#session.pollEvent(); event; event = this.#session.pollEvent()) {
+      this.#handle(event);
+    }
+    this.#noteIdle();
+    this.#armTimer();
+  }
+
+  #noteIdle(): void {
+    if (!this.#session.isIdle) this.#idleSince = null;
+    else this.#idleSince ??= this.#options.clock.now();
+  }
+
+  #armTimer(): void {
+    this.#timer?.cancel();
+    if (!this.isOpen) return;
+    const { clock } = this.#options;
+    const delayMs = Math.max(0, this.#session.pollTimeout().at - clock.now());
+    this.#timer = clock.setTimer(delayMs, () => this.#input({ type: "tick" }));
+  }
+
+  #send(lane: number, message: WholePeerMessage): void {
+    if (!this.isOpen) return;
+    const taken = this.#lanes[lane]?.stream.enqueue(encodePeerMessage(message)) ?? true;
+    if (!taken) this.close("the peer does not read what it is sent");
+  }
+
+  #handle(event: SessionEvent): void {
+    switch (event.type) {
+      case "bitfield-wanted":
+        this.#sendBitfield(event.digest);
+        return this.#options.onEvent({ type: "wanted", digest: event.digest });
+      case "manifest-wanted":
+        return void this.#sendManifest(event.digest);
+      case "chunk-wanted":
+        return this.#owe(event);
+      case "chunk-unwanted":
+        return this.#cancelOwed(event.digest, event.chunk);
+      case "chunk-started":
+        return this.#openWriter(event);
+      case "chunk-broken-off":
+        return this.#dropWriter(this.#lanes[event.stream]);
+      case "chunk-rejected":
+        return this.#options.onEvent({ ...event, type: "rejected" });
+      case "round-trip":
+        this.#roundTripMs = event.milliseconds;
+        return;
+      case "ended":
+        return this.close(event.text);
+      default:
+        return this.#options.onEvent(event);
+    }
+  }
+
+  #sendBitfield(digest: Uint8Array): void {
+    const holding = this.#options.holdings.get(digest);
+    if (!holding) return this.#send(0, { type: "lacking", digest });
+    this.#send(0, { type: "bitfield", digest, length: holding.length, held: holding.held });
+  }
+
+  async #sendManifest(digest: Uint8Array): Promise<void> {
+    const manifest = await this.#options.store.manifest(digest).catch(() => null);
+    if (!manifest) return this.#send(0, { type: "lacking", digest });
+    this.#send(0, { type: "manifest", ...manifest });
+  }
+
+  // ── streams ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #addStreams(): Promise<void> {
+    const { connection, dialled } = this.#options;
+    try {
+      if (!dialled) return await this.#acceptStreams();
+      const count = Math.min(addedStreams, connection.maxStreams - 1);
+      for (let added = 0; added < count && this.isOpen; added++) {
+        this.#addLane(this.#frame(await connection.openStream()));
+        // A stream exists for the acceptor only when something comes over it.
+        this.#send(this.#lanes.length - 1, { type: "ping", nonce: 0 });
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  async #acceptStreams(): Promise<void> {
+    const { connection } = this.#options;
+    if (connection.maxStreams === 1) return;
+    for (let stream = await connection.acceptStream(); stream && this.isOpen;) {
+      if (this.#lanes.length > addedStreams) {
+        throw new ProtocolError("too-many-streams", "The peer opened too many streams");
+      }
+      this.#addLane(this.#frame(stream));
+      stream = await connection.acceptStream();
+    }
+  }
+
+  #frame(stream: ByteStream): FramedStream {
+    return new FramedStream(stream, { limits: peerFrameLimits });
+  }
+
+  #addLane(stream: FramedStream): void {
+    const lane: Lane = {
+      index: this.#lanes.length,
+      stream,
+      writer: null,
+      reader: new PieceReader(this.#options.store),
+      owed: [],
+      isServing: false,
+    };
+    this.#lanes.push(lane);
+    this.#input({ type: "stream-opened", stream: lane.index });
+    void this.#receive(lane);
+  }
+
+  // ── in ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #receive(lane: Lane): Promise<void> {
+    try {
+      while (this.isOpen) {
+        const frame = lane.stream.readBuffered() ?? await lane.stream.read();
+        if (frame === null) return this.close("the peer closed the connection");
+        if (frame.kind === "whole") {
+          const message = decodePeerMessage(frame.type, frame.payload);
+          this.#input({ type: "message", stream: lane.index, message });
+          continue;
+        }
+        const waiting = this.#takeData(lane, frame.bytes);
+        if (waiting) await waiting;
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Brings bytes to the chunk's writer. Returns a promise only when there is something to wait for. */
+  #takeData(lane: Lane, bytes: Uint8Array): Promise<void> | null {
+    const { clock, limits, onEvent } = this.#options;
+    const arrival = this.#session.takeData(lane.index, bytes.length, clock.now());
+    const { digest, chunk } = arrival;
+    onEvent({ type: "bytes", digest, count: bytes.length });
+    const written = this.#write(lane, bytes, digest);
+    const mayGoOn = limits.takeDown(bytes.length);
+    const isThrough = arrival.remaining === 0;
+    if (!written && !mayGoOn && !isThrough) return null;
+    return Promise.all([written, mayGoOn]).then(() =>
+      isThrough ? this.#closeWriter(lane, digest, chunk) : undefined
+    );
+  }
+
+  #write(lane: Lane, bytes: Uint8Array, digest: Uint8Array): Promise<void> | null {
+    if (!lane.writer) return null;
+    try {
+      const written = lane.writer.write(bytes);
+      return written ? written.catch((error) => this.#refuseToStore(lane, digest, error)) : null;
+    } catch (error) {
+      this.#refuseToStore(lane, digest, error);
+      return null;
+    }
+  }
+
+  #openWriter(
+    { stream, digest, chunk }: { stream: number; digest: Uint8Array; chunk: number },
+  ): void {
+    const lane = this.#lanes[stream];
+    if (!lane || !this.#options.wants(digest, chunk)) return;
+    try {
+      lane.writer = this.#options.store.openChunk(digest, chunk);
+    } catch (error) {
+      this.#refuseToStore(lane, digest, error);
+    }
+  }
+
+  async #closeWriter(lane: Lane, digest: Uint8Array, chunk: number): Promise<void> {
+    const { writer } = lane;
+    lane.writer = null;
+    if (!writer) return;
+    try {
+      const outcome = await writer.finish();
+      this.#options.onEvent({ type: outcome, digest, chunk });
+    } catch (error) {
+      this.#refuseToStore(lane, digest, error);
+    }
+  }
+
+  #refuseToStore(lane: Lane, digest: Uint8Array, error: unknown): void {
+    this.#dropWriter(lane);
+    const refusal = error instanceof UserError ? error : new UserError("failed", messageOf(error));
+    this.#options.onEvent({ type: "unstorable", digest, error: refusal });
+  }
+
+  #dropWriter(lane: Lane | undefined): void {
+    lane?.writer?.discard();
+    if (lane) lane.writer = null;
+  }
+
+  // ── out ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #owe({ stream, digest, chunk }: { stream: number; digest: Uint8Array; chunk: number }): void {
+    const lane = this.#lanes[stream];
+    if (!lane) return;
+    lane.owed.push({ digest, chunk, cancelled: false });
+    if (!lane.isServing) void this.#serve(lane);
+  }
+
+  #cancelOwed(digest: Uint8Array, chunk: number): void {
+    const hex = digest.toHex();
+    for (const { owed } of this.#lanes) {
+      const found = owed.find((one) => one.chunk === chunk && one.digest.toHex() === hex);
+      if (found) found.cancelled = true;
+    }
+  }
+
+  async #serve(lane: Lane): Promise<void> {
+    lane.isServing = true;
+    try {
+      for (let next = lane.owed[0]; next && this.isOpen; next = lane.owed[0]) {
+        const refusal = await this.#sendChunk(lane, next);
+        const { digest, chunk } = next;
+        lane.owed.shift();
+        this.#input({ type: "served-chunk", digest, chunk });
+        if (refusal) this.#send(lane.index, { type: "reject", digest, chunk, reason: refusal });
+        else this.#chunksSent++;
+      }
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      lane.isServing = false;
+    }
+  }
+
+  /** Sends a chunk, reading the next piece while one is on its way. Returns why it was not, or not all, sent. */
+  async #sendChunk(lane: Lane, owed: OwedChunk): Promise<RejectReason | null> {
+    const { digest, chunk } = owed;
+    const holding = this.#options.holdings.get(digest);
+    if (owed.cancelled) return "cancelled";
+    if (!holding || !this.#options.holdings.has(digest, chunk)) return "lacking";
+    const length = chunkLengthOf(holding.length, chunk);
+    const { reader } = lane;
+    const pieceBytes = Math.min(maxDataBytes, this.#options.limits.pieceBytes);
+    reader.begin({ digest, chunk, length });
+    let piece = await reader.next(pieceBytes);
+    if (!piece) return "unreadable";
+    this.#send(lane.index, { type: "chunk", digest, chunk, length });
+    while (piece) {
+      if (owed.cancelled) return "cancelled";
+      if (!this.isOpen) return null;
+      const following: Promise<Uint8Array | null> = reader.next(pieceBytes);
+      await this.#options.limits.takeUp(this.peer, piece.length);
+      await lane.stream.write(piece);
+      this.#uploadMeter.add(piece.length, this.#options.clock.now());
+      piece = await following;
+    }
+    return reader.isThrough ? null : "unreadable";
+  }
+
+  // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  #fail(error: unknown): void {
+    this.#finish({ text: messageOf(error), misbehaved: error instanceof ProtocolError });
+  }
+
+  #finish(end: LinkEnd): void {
+    if (this.#end) return;
+    this.#end = end;
+    this.#timer?.cancel();
+    for (const lane of this.#lanes) {
+      this.#dropWriter(lane);
+      lane.stream.abort();
+    }
+    this.#options.limits.forget(this.peer);
+    this.#options.connection.close();
+    this.#options.onEnd(end);
+  }
+}
+
+/** A chunk to be read. */
+interface Reading {
+  digest: Uint8Array;
+  chunk: number;
+  length: number;
+}
+
+/** Reads chunks piece by piece into whole data frames, in two buffers by turns. */
+class PieceReader {
+  readonly #store: ChunkStore;
+  readonly #frames = [new Uint8Array(0), new Uint8Array(0)];
+  #reading: Reading | null = null;
+  #offset = 0;
+  #turn = 0;
+
+  constructor(store: ChunkStore) {
+    this.#store = store;
+  }
+
+  begin(reading: Reading): void {
+    this.#reading = reading;
+    this.#offset = 0;
+  }
+
+  get isThrough(): boolean {
+    return this.#offset === this.#reading?.length;
+  }
+
+  /** The next data frame, valid until the one after the next is asked for; null at the end or when unreadable. */
+  async next(maxBytes: number): Promise<Uint8Array | null> {
+    if (!this.#reading || this.isThrough) return null;
+    const { digest, chunk, length } = this.#reading;
+    const bytes = Math.min(maxBytes, length - this.#offset);
+    const frame = this.#buffer(frameHeaderBytes + bytes);
+    frame.set(dataFrameHeader(bytes));
+    try {
+      const into = frame.subarray(frameHeaderBytes);
+      const count = await this.#store.readChunk(digest, chunk, this.#offset, into);
+      if (count !== bytes) return null;
+    } catch {
+      return null;
+    }
+    this.#offset += bytes;
+    return frame;
+  }
+
+  #buffer(bytes: number): Uint8Array<ArrayBuffer> {
+    this.#turn = 1 - this.#turn;
+    let buffer = this.#frames[this.#turn];
+    if (!buffer || buffer.length < bytes) {
+      buffer = new Uint8Array(bytes);
+      this.#frames[this.#turn] = buffer;
+    }
+    return buffer.subarray(0, bytes);
+  }
+}

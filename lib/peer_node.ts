@@ -1,0 +1,372 @@
+/**
+ * A peer: shares what the store holds, downloads what its user asks for, and keeps the tracker informed of both.
+ * It knows the store, the tracker, the connector and the links only by their interfaces, so that whole swarms run
+ * in memory under a virtual clock.
+ */
+import { isFull } from "./bitfield.ts";
+import { Catalogue } from "./catalogue.ts";
+import { Connector, type Established, type Introduction, isBetter } from "./connector.ts";
+import type {
+  Download,
+  Holder,
+  ListedFile,
+  Notice,
+  PeerControl,
+  PeerStatus,
+  ScanSummary,
+} from "./control.ts";
+import { formatAddress } from "./address.ts";
+import { DownloadTask, type Swarm } from "./download_task.ts";
+import { messageOf } from "./errors.ts";
+import { encodeId, type Identity } from "./identity.ts";
+import { chunkCountOf, type Manifest } from "./manifest.ts";
+import { type LinkEnd, type LinkEvent, PeerLink } from "./peer_link.ts";
+import type { Clock, Endpoint, Random, Timer } from "./ports.ts";
+import type { ChunkStore, PartialFile, StoreChanges } from "./store.ts";
+import type { TrackerLink } from "./tracker_link.ts";
+import { TransferLimits, type TransferRates } from "./transfer_limits.ts";
+
+/** Downloads at work at once; the others wait for their turn. */
+const maxActiveDownloads = 16;
+const maxLinks = 512;
+/** Protocol errors after which a peer is not dealt with any more. */
+const maxMisbehaviour = 3;
+const maxBanned = 4096;
+const housekeepingMs = 5000;
+const idleLinkMs = 60_000;
+const adoptionMs = 30_000;
+
+export interface PeerNodeOptions {
+  identity: Identity;
+  endpoints: Endpoint[];
+  store: ChunkStore;
+  tracker: TrackerLink;
+  /** The join link, as text. */
+  link: string;
+  rates: TransferRates;
+  clock: Clock;
+  random: Random;
+  onNotice?: (notice: Notice) => void;
+  /** What else ends when the peer quits: a carried tracker, say. */
+  onQuit?: () => Promise<void>;
+}
+
+export class PeerNode implements PeerControl {
+  readonly #options: PeerNodeOptions;
+  readonly #self: string;
+  readonly #catalogue = new Catalogue();
+  readonly #connector: Connector;
+  readonly #limits: TransferLimits;
+  readonly #links = new Map<string, PeerLink>();
+  /** By digest: the running ones, and those that ended, for `status`. */
+  readonly #downloads = new Map<string, DownloadTask>();
+  readonly #adoptions = new Map<string, DownloadTask>();
+  readonly #waiting: DownloadTask[] = [];
+  readonly #misbehaviour = new Map<string, number>();
+  readonly #banned = new Set<string>();
+  readonly #listeners: ((notice: Notice) => void)[] = [];
+  #timer: Timer | null = null;
+  #activeCount = 0;
+  #adoptedAt = -Infinity;
+  #quitting: Promise<void> | null = null;
+
+  constructor(options: PeerNodeOptions) {
+    this.#options = options;
+    this.#self = encodeId(options.identity.id);
+    this.#limits = new TransferLimits(options.clock, options.rates);
+    if (options.onNotice) this.#listeners.push(options.onNotice);
+    this.#connector = new Connector({
+      ...options,
+      isBanned: (peer) => this.#banned.has(peer),
+      onEstablished: (established) => this.#addLink(established),
+      onUnreachable: (peer, reason) => this.#noteUnreachable(peer, reason),
+    });
+  }
+
+  /** Begins to share. Call once, when the tracker link is connected. */
+  start(): void {
+    const { store, tracker, clock } = this.#options;
+    this.#catalogue.setFiles(store.files(), store.partials());
+    store.onChange((changes) => this.#applyChanges(changes));
+    store.onWarning((text) => this.#notify("warning", text));
+    tracker.onIntroduction((introduction) => this.#connector.handleIntroduction(introduction));
+    tracker.onConnected(() => tracker.announce(this.#catalogue.announcements()));
+    this.#connector.start();
+    this.#timer = clock.setTimer(0, () => this.#keepHouse());
+  }
+
+  // ── PeerControl ──────────────────────────────────────────────────────────────────────────────────────────
+
+  list(): Promise<ListedFile[]> {
+    return this.#options.tracker.list();
+  }
+
+  holders(digest: string): Promise<Holder[]> {
+    return this.#options.tracker.holders(digest);
+  }
+
+  download(file: ListedFile): Download {
+    const known = this.#downloads.get(file.digest);
+    if (known && !known.isEnded) return known;
+    const task = new DownloadTask(file, this.#swarm());
+    this.#downloads.delete(file.digest);
+    this.#downloads.set(file.digest, task);
+    this.#waiting.push(task);
+    this.#startWaiting();
+    return task;
+  }
+
+  cancel(digest: string): boolean {
+    const task = this.#downloads.get(digest);
+    if (!task || task.isEnded) return false;
+    task.cancel();
+    return true;
+  }
+
+  status(): PeerStatus {
+    const { tracker, link } = this.#options;
+    const totals = this.#catalogue.totals();
+    return {
+      peer: this.#self,
+      link,
+      address: tracker.observed ? formatAddress(tracker.observed) : null,
+      tracker: tracker.via ? "connected" : "connecting",
+      trackerVia: tracker.via,
+      ...totals,
+      downloads: [...this.#downloads.values()].map((task) => task.status()),
+      uploads: this.#uploads(),
+    };
+  }
+
+  async rescan(): Promise<ScanSummary> {
+    const { added, changed, removed, ...changes } = await this.#options.store.rescan();
+    this.#applyChanges(changes);
+    return { files: this.#catalogue.totals().files, added, changed, removed };
+  }
+
+  onNotice(listener: (notice: Notice) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  quit(): Promise<void> {
+    return this.#quitting ??= this.#quit();
+  }
+
+  async #quit(): Promise<void> {
+    const { tracker, store, endpoints, onQuit } = this.#options;
+    this.#timer?.cancel();
+    for (const task of this.#tasks()) task.cancel();
+    await tracker.goodbye();
+    this.#connector.close();
+    for (const link of [...this.#links.values()]) link.close("this peer quits");
+    await Promise.all(endpoints.map((endpoint) => endpoint.close()));
+    await store.close();
+    await onQuit?.();
+  }
+
+  // ── sharing ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  #applyChanges(changes: StoreChanges): void {
+    this.#catalogue.apply(changes);
+    this.#tellTracker();
+  }
+
+  #tellTracker(): void {
+    const { tracker } = this.#options;
+    const { announce, have, withdraw } = this.#catalogue.drain();
+    if (withdraw.length > 0) tracker.withdraw(withdraw);
+    if (announce.length > 0) tracker.announce(announce);
+    for (const { digest, chunks } of have) for (const chunk of chunks) tracker.have(digest, chunk);
+  }
+
+  #uploads(): PeerStatus["uploads"] {
+    const uploads = [...this.#links.values()].map(({ peer, via, uploaded }) => ({
+      peer,
+      via,
+      ...uploaded,
+    }));
+    return uploads.filter(({ chunks, bytesPerSecond }) => chunks > 0 || bytesPerSecond > 0);
+  }
+
+  // ── links ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #addLink(established: Established): void {
+    const { connection, joined, peer, dialled, via } = established;
+    const other = this.#links.get(peer);
+    const isRefused = this.#quitting !== null || this.#banned.has(peer);
+    if (isRefused || (!other && this.#links.size >= maxLinks)) return connection.close();
+    if (other && !isBetter(established, other, { self: this.#self, peer })) {
+      return connection.close();
+    }
+    const { clock, store } = this.#options;
+    const link: PeerLink = new PeerLink({
+      connection,
+      stream: joined.stream,
+      peer,
+      dialled,
+      via,
+      clock,
+      store,
+      limits: this.#limits,
+      holdings: this.#catalogue,
+      wants: (digest, chunk) => this.#taskOf(digest)?.wants(chunk) ?? false,
+      onEvent: (event) => this.#handleLinkEvent(link, event),
+      onEnd: (end) => this.#removeLink(link, end),
+    });
+    this.#links.set(peer, link);
+    link.start();
+    for (const task of this.#tasks()) task.linkUp(link);
+    other?.close("a better connection took over");
+  }
+
+  #handleLinkEvent(link: PeerLink, event: LinkEvent): void {
+    const digest = event.type === "manifest" ? event.manifest.digest : event.digest;
+    const task = this.#taskOf(digest);
+    if (!task) return;
+    // Who wants the file that is being downloaded here may have other chunks of it.
+    if (event.type === "wanted") task.addSource(link, null);
+    else task.handleLinkEvent(link, event);
+  }
+
+  #removeLink(link: PeerLink, end: LinkEnd): void {
+    if (this.#links.get(link.peer) === link) this.#links.delete(link.peer);
+    if (end.misbehaved) this.#noteMisbehaviour(link.peer, end.text);
+    for (const task of this.#tasks()) task.linkDown(link);
+  }
+
+  #noteMisbehaviour(peer: string, text: string): void {
+    const count = (this.#misbehaviour.get(peer) ?? 0) + 1;
+    if (this.#misbehaviour.size < maxBanned) this.#misbehaviour.set(peer, count);
+    if (count >= maxMisbehaviour) this.#ban(peer, text);
+  }
+
+  #ban(peer: string, reason: string): void {
+    if (this.#banned.has(peer)) return;
+    if (this.#banned.size < maxBanned) this.#banned.add(peer);
+    this.#notify("warning", `peer ${peer.slice(0, 8)} ${reason}: not asked again`);
+    this.#links.get(peer)?.close(reason);
+  }
+
+  #noteUnreachable(peer: string, reason: string): void {
+    for (const task of this.#tasks()) task.noteObstacle(`peer ${peer.slice(0, 8)}: ${reason}`);
+  }
+
+  // ── downloads ────────────────────────────────────────────────────────────────────────────────────────────
+
+  #taskOf(digest: Uint8Array): DownloadTask | undefined {
+    const hex = digest.toHex();
+    const download = this.#downloads.get(hex);
+    return download && !download.isEnded ? download : this.#adoptions.get(hex);
+  }
+
+  #tasks(): DownloadTask[] {
+    const all = [...this.#downloads.values(), ...this.#adoptions.values()];
+    return all.filter((task) => !task.isEnded);
+  }
+
+  #startWaiting(): void {
+    while (this.#activeCount < maxActiveDownloads) {
+      const task = this.#waiting.shift();
+      if (!task) return;
+      if (task.isEnded) continue;
+      this.#activeCount++;
+      void task.done.then(() => {
+        this.#activeCount--;
+        this.#startWaiting();
+      });
+      void task.start();
+    }
+  }
+
+  #swarm(): Swarm {
+    const { clock, random, store, tracker } = this.#options;
+    return {
+      clock,
+      random,
+      store,
+      self: this.#self,
+      holders: (digest) => tracker.holderRows(digest),
+      linkTo: (peer) => this.#links.get(peer),
+      introduce: (digest, peer) => this.#introduce(digest, peer),
+      began: (partial) => this.#noteBegun(partial),
+      stored: (digest, chunk) => this.#noteStored(digest, chunk),
+      combined: (manifest, path) => this.#noteCombined(manifest, path),
+      ban: (peer, reason) => this.#ban(peer, reason),
+    };
+  }
+
+  async #introduce(digest: Uint8Array, peer: Uint8Array): Promise<void> {
+    if (this.#banned.has(encodeId(peer))) return;
+    const introduction: Introduction = await this.#options.tracker.introduce(digest, peer);
+    this.#connector.handleIntroduction(introduction);
+  }
+
+  #noteBegun(partial: PartialFile): void {
+    this.#catalogue.setPartial(partial);
+    this.#tellTracker();
+  }
+
+  #noteStored(digest: Uint8Array, chunk: number): void {
+    this.#catalogue.markChunk(digest, chunk);
+    this.#tellTracker();
+    for (const link of this.#links.values()) link.tellStored(digest, chunk);
+  }
+
+  #noteCombined({ digest, length }: Manifest, path: string): void {
+    const known = this.#options.store.files().find((file) => equalDigests(file.digest, digest));
+    this.#catalogue.completeFile(known ?? { digest, length, names: [path] });
+    this.#tellTracker();
+  }
+
+  // ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────────
+
+  #keepHouse(): void {
+    const now = this.#options.clock.now();
+    for (const link of [...this.#links.values()]) {
+      if (link.idleSince !== null && now - link.idleSince >= idleLinkMs) link.close("it was idle");
+    }
+    if (now - this.#adoptedAt >= adoptionMs) {
+      this.#adoptedAt = now;
+      void this.#adopt().catch((error) => this.#notify("warning", messageOf(error)));
+    }
+    this.#timer = this.#options.clock.setTimer(housekeepingMs, () => this.#keepHouse());
+  }
+
+  /** Incomplete files that need no more than a manifest, or nothing more at all. */
+  async #adopt(): Promise<void> {
+    const partials = this.#options.store.partials();
+    const orphans = partials.filter(({ manifest }) => manifest === null);
+    for (const { manifest, held } of partials) {
+      if (!manifest || !isFull(held, chunkCountOf(manifest.length))) continue;
+      if (!this.#taskOf(manifest.digest)) await this.#combine(manifest);
+    }
+    if (orphans.length === 0) return;
+    const listed = new Map((await this.list()).map((file) => [file.digest, file]));
+    for (const { digest } of orphans) {
+      const file = listed.get(digest.toHex());
+      if (file && !this.#taskOf(digest)) this.#adoptOne(file);
+    }
+  }
+
+  /** All chunks were there at the start: the peer was ended just before it combined them. */
+  async #combine(manifest: Manifest): Promise<void> {
+    const path = await this.#options.store.combine(manifest.digest);
+    this.#noteCombined(manifest, path);
+  }
+
+  /** Asks whoever has the file for the manifest of chunks that came without one, so that they can be shared. */
+  #adoptOne(file: ListedFile): void {
+    const task = new DownloadTask(file, this.#swarm(), { goal: "manifest" });
+    this.#adoptions.set(file.digest, task);
+    void task.done.then(() => this.#adoptions.delete(file.digest));
+    void task.start();
+  }
+
+  #notify(level: Notice["level"], text: string): void {
+    for (const listener of this.#listeners) listener({ level, text });
+  }
+}
+
+function equalDigests(a: Uint8Array, b: Uint8Array): boolean {
+  return a.toHex() === b.toHex();
+}

@@ -1,0 +1,362 @@
+/**
+ * The protocol between two peers over one connection, as a state machine that both sides run: what each wants,
+ * holds and owes. It checks that the other side keeps the rules (`PROTOCOL.md`, "Between peers") and throws
+ * `ProtocolError` when it doesn't; what to ask for is decided by `download.ts`, who is served by `upload.ts`.
+ *
+ * Streams are numbered as they open; 0 is the first and carries everything but, where there are more, requests
+ * and their chunks, which are spread over the others. A chunk's bytes don't pass through the machine: `takeData`
+ * only accounts for them.
+ */
+import { digestBytes } from "./constants.ts";
+import { ProtocolError } from "./errors.ts";
+import { chunkCountOf, type Manifest } from "./manifest.ts";
+import { validateBits } from "./bitfield.ts";
+import type { PeerMessage, RejectReason } from "./peer_messages.ts";
+
+/** Chunks that one side may owe the other. A peer that asks for more is told `busy`. */
+const maxOwedChunks = 256;
+const maxInterests = 4096;
+const pingMs = 15_000;
+const silentMs = 45_000;
+
+export type SessionInput =
+  | { type: "tick" }
+  | { type: "stream-opened"; stream: number }
+  | { type: "message"; stream: number; message: PeerMessage }
+  /** What this side wants; the answers come as events. */
+  | { type: "ask-bitfield"; digest: Uint8Array }
+  | { type: "lose-interest"; digest: Uint8Array }
+  | { type: "ask-manifest"; digest: Uint8Array }
+  | { type: "ask-chunk"; digest: Uint8Array; chunk: number; length: number }
+  | { type: "cancel-chunk"; digest: Uint8Array; chunk: number }
+  /** This side stored a chunk: told if the other is interested. */
+  | { type: "stored-chunk"; digest: Uint8Array; chunk: number }
+  /** The chunk that was asked of this side is sent, or won't be. */
+  | { type: "served-chunk"; digest: Uint8Array; chunk: number };
+
+export interface SessionTransmit {
+  stream: number;
+  message: PeerMessage;
+}
+
+export type SessionEvent =
+  | { type: "bitfield-wanted"; digest: Uint8Array }
+  | { type: "bitfield"; digest: Uint8Array; length: number; held: Uint8Array | null }
+  | { type: "lacking"; digest: Uint8Array }
+  | { type: "has"; digest: Uint8Array; chunk: number }
+  | { type: "manifest-wanted"; digest: Uint8Array }
+  | { type: "manifest"; manifest: Manifest }
+  | { type: "chunk-wanted"; stream: number; digest: Uint8Array; chunk: number }
+  | { type: "chunk-unwanted"; digest: Uint8Array; chunk: number }
+  | { type: "chunk-started"; stream: number; digest: Uint8Array; chunk: number; length: number }
+  | { type: "chunk-rejected"; digest: Uint8Array; chunk: number; reason: RejectReason }
+  /** A chunk that had begun won't be finished. */
+  | { type: "chunk-broken-off"; stream: number; digest: Uint8Array; chunk: number }
+  | { type: "round-trip"; milliseconds: number }
+  | { type: "ended"; text: string };
+
+/** A chunk on its way in. */
+export interface Arrival {
+  digest: Uint8Array;
+  chunk: number;
+  /** Bytes still to come. */
+  remaining: number;
+}
+
+interface AskedChunk {
+  stream: number;
+  length: number;
+}
+
+export class PeerSession {
+  readonly #streams = new Map<number, { asked: number; arrival: Arrival | null }>();
+  /** Chunks that this side asked for and has neither got nor been refused. */
+  readonly #asked = new Map<string, AskedChunk>();
+  /** Chunks that the other side asked for and this side owes. */
+  readonly #owed = new Set<string>();
+  readonly #myInterests = new Map<string, { chunkCount: number | null }>();
+  readonly #theirInterests = new Set<string>();
+  readonly #manifestQuestions = new Set<string>();
+  readonly #transmits: SessionTransmit[] = [];
+  readonly #events: SessionEvent[] = [];
+  #heardAt: number;
+  #pingAt: number;
+  #ping: { nonce: number; sentAt: number } | null = null;
+  #pings = 0;
+
+  constructor(now: number) {
+    this.#heardAt = now;
+    this.#pingAt = now;
+  }
+
+  /** Whether either side wants anything of the other. */
+  get isIdle(): boolean {
+    return this.#asked.size + this.#owed.size + this.#myInterests.size +
+        this.#theirInterests.size ===
+      0;
+  }
+
+  handleInput(input: SessionInput, now: number): void {
+    switch (input.type) {
+      case "tick":
+        return this.#tick(now);
+      case "stream-opened":
+        this.#streams.set(input.stream, { asked: 0, arrival: null });
+        return;
+      case "message":
+        this.#heardAt = now;
+        return this.#receive(input.stream, input.message, now);
+      case "stored-chunk":
+        if (this.#theirInterests.has(input.digest.toHex())) {
+          this.#send({ type: "have", digest: input.digest, chunk: input.chunk });
+        }
+        return;
+      case "served-chunk":
+        this.#owed.delete(chunkKey(input.digest, input.chunk));
+        return;
+      default:
+        return this.#ask(input);
+    }
+  }
+
+  /**
+   * Accounts for `count` bytes of a data frame. Returns the chunk they belong to, `remaining` already lowered;
+   * the chunk is through when that is 0.
+   */
+  takeData(stream: number, count: number, now: number): Arrival {
+    this.#heardAt = now;
+    const state = this.#streams.get(stream);
+    const arrival = state?.arrival;
+    if (!state || !arrival) throw new ProtocolError("stray-data", "Data came outside of a chunk");
+    if (count > arrival.remaining) {
+      throw new ProtocolError("long-chunk", "A chunk is longer than it was said to be");
+    }
+    arrival.remaining -= count;
+    if (arrival.remaining === 0) state.arrival = null;
+    return arrival;
+  }
+
+  pollTransmit(): SessionTransmit | undefined {
+    return this.#transmits.shift();
+  }
+
+  pollEvent(): SessionEvent | undefined {
+    return this.#events.shift();
+  }
+
+  pollTimeout(): { at: number; reason: "ping" | "silent" } {
+    const silentAt = this.#heardAt + silentMs;
+    return this.#pingAt < silentAt
+      ? { at: this.#pingAt, reason: "ping" }
+      : { at: silentAt, reason: "silent" };
+  }
+
+  #tick(now: number): void {
+    if (now - this.#heardAt >= silentMs) {
+      throw new ProtocolError("silent", "The peer has fallen silent");
+    }
+    if (now < this.#pingAt) return;
+    this.#pingAt = now + pingMs;
+    this.#ping = { nonce: ++this.#pings, sentAt: now };
+    this.#send({ type: "ping", nonce: this.#ping.nonce });
+  }
+
+  #ask(input: Extract<SessionInput, { digest: Uint8Array }>): void {
+    const { digest } = input;
+    const key = digest.toHex();
+    switch (input.type) {
+      case "ask-bitfield":
+        this.#myInterests.set(key, { chunkCount: null });
+        return this.#send({ type: "interested", digest });
+      case "lose-interest":
+        if (this.#myInterests.delete(key)) this.#send({ type: "uninterested", digest });
+        return;
+      case "ask-manifest":
+        this.#manifestQuestions.add(key);
+        return this.#send({ type: "manifest_request", digest });
+      case "ask-chunk":
+        return this.#askChunk(input);
+      case "cancel-chunk":
+        return this.#cancelChunk(digest, input.chunk);
+    }
+  }
+
+  #askChunk(
+    { digest, chunk, length }: { digest: Uint8Array; chunk: number; length: number },
+  ): void {
+    const key = chunkKey(digest, chunk);
+    if (this.#asked.has(key)) return;
+    const stream = this.#leastAskedStream();
+    this.#asked.set(key, { stream, length });
+    this.#countAsked(stream, 1);
+    this.#send({ type: "request", digest, chunk }, stream);
+  }
+
+  /** The answer, chunk or reject, is still to come. */
+  #cancelChunk(digest: Uint8Array, chunk: number): void {
+    const asked = this.#asked.get(chunkKey(digest, chunk));
+    if (asked) this.#send({ type: "cancel", digest, chunk }, asked.stream);
+  }
+
+  #receive(stream: number, message: PeerMessage, now: number): void {
+    switch (message.type) {
+      case "interested":
+        this.#addTheirInterest(message.digest);
+        return this.#emit({ type: "bitfield-wanted", digest: message.digest });
+      case "uninterested":
+        this.#theirInterests.delete(message.digest.toHex());
+        return;
+      case "bitfield":
+        return this.#receiveBitfield(message);
+      case "lacking":
+        this.#myInterests.delete(message.digest.toHex());
+        this.#manifestQuestions.delete(message.digest.toHex());
+        return this.#emit({ type: "lacking", digest: message.digest });
+      case "have":
+        return this.#receiveHave(message);
+      case "manifest_request":
+        return this.#emit({ type: "manifest-wanted", digest: message.digest });
+      case "manifest":
+        return this.#receiveManifest(message);
+      case "request":
+        return this.#receiveRequest(stream, message);
+      case "cancel":
+        if (!this.#owed.has(chunkKey(message.digest, message.chunk))) return;
+        return this.#emit({ ...message, type: "chunk-unwanted" });
+      case "chunk":
+        return this.#startArrival(stream, message);
+      case "reject":
+        return this.#receiveReject(stream, message);
+      case "data":
+        throw new ProtocolError("stray-data", "Data came as a message");
+      case "ping":
+        return this.#send({ type: "pong", nonce: message.nonce });
+      case "pong":
+        return this.#receivePong(message.nonce, now);
+      case "goodbye":
+        return this.#emit({ type: "ended", text: message.text });
+    }
+  }
+
+  #addTheirInterest(digest: Uint8Array): void {
+    if (this.#theirInterests.size >= maxInterests) {
+      throw new ProtocolError("too-many-interests", "The peer is interested in too many files");
+    }
+    this.#theirInterests.add(digest.toHex());
+  }
+
+  #receiveBitfield(message: Extract<PeerMessage, { type: "bitfield" }>): void {
+    const interest = this.#myInterests.get(message.digest.toHex());
+    if (!interest) return;
+    const chunkCount = chunkCountOf(message.length);
+    if (message.held) validateBits(message.held, chunkCount);
+    interest.chunkCount = chunkCount;
+    const { digest, length, held } = message;
+    this.#emit({ type: "bitfield", digest, length, held });
+  }
+
+  #receiveHave({ digest, chunk }: { digest: Uint8Array; chunk: number }): void {
+    const interest = this.#myInterests.get(digest.toHex());
+    if (!interest || interest.chunkCount === null) return;
+    if (chunk >= interest.chunkCount) {
+      throw new ProtocolError("chunk-number", "The peer has a chunk beyond the end of the file");
+    }
+    this.#emit({ type: "has", digest, chunk });
+  }
+
+  #receiveManifest(message: Extract<PeerMessage, { type: "manifest" }>): void {
+    if (!this.#manifestQuestions.delete(message.digest.toHex())) {
+      throw new ProtocolError("unasked-manifest", "The peer sent a manifest that nobody asked for");
+    }
+    const { digest, length, name, hashes } = message;
+    this.#emit({ type: "manifest", manifest: { digest, length, name, hashes } });
+  }
+
+  #receiveRequest(
+    stream: number,
+    { digest, chunk }: { digest: Uint8Array; chunk: number },
+  ): void {
+    const key = chunkKey(digest, chunk);
+    if (this.#owed.has(key)) {
+      throw new ProtocolError("asked-twice", "The peer asked for a chunk that it is owed already");
+    }
+    if (this.#owed.size >= maxOwedChunks) {
+      return this.#send({ type: "reject", digest, chunk, reason: "busy" }, stream);
+    }
+    this.#owed.add(key);
+    this.#emit({ type: "chunk-wanted", stream, digest, chunk });
+  }
+
+  #startArrival(stream: number, message: Extract<PeerMessage, { type: "chunk" }>): void {
+    const { digest, chunk, length } = message;
+    const state = this.#streams.get(stream);
+    const asked = this.#settle(digest, chunk);
+    if (!state || asked?.stream !== stream) {
+      throw new ProtocolError("unasked-chunk", "The peer sent a chunk that nobody asked for");
+    }
+    if (state.arrival) throw new ProtocolError("mixed-chunks", "A chunk began inside of another");
+    if (length !== asked.length) {
+      throw new ProtocolError("chunk-length", "A chunk has the wrong length");
+    }
+    state.arrival = { digest, chunk, remaining: length };
+    this.#emit({ type: "chunk-started", stream, digest, chunk, length });
+  }
+
+  #receiveReject(stream: number, message: Extract<PeerMessage, { type: "reject" }>): void {
+    const { digest, chunk, reason } = message;
+    const state = this.#streams.get(stream);
+    const arrival = state?.arrival;
+    if (state && arrival && chunkKey(arrival.digest, arrival.chunk) === chunkKey(digest, chunk)) {
+      state.arrival = null;
+      this.#emit({ type: "chunk-broken-off", stream, digest, chunk });
+    } else if (!this.#settle(digest, chunk)) {
+      throw new ProtocolError("unasked-reject", "The peer refused a chunk that nobody asked for");
+    }
+    this.#emit({ type: "chunk-rejected", digest, chunk, reason });
+  }
+
+  #receivePong(nonce: number, now: number): void {
+    if (this.#ping?.nonce !== nonce) return;
+    this.#emit({ type: "round-trip", milliseconds: now - this.#ping.sentAt });
+    this.#ping = null;
+  }
+
+  /** An asked chunk is answered. */
+  #settle(digest: Uint8Array, chunk: number): AskedChunk | undefined {
+    const key = chunkKey(digest, chunk);
+    const asked = this.#asked.get(key);
+    if (asked) this.#countAsked(asked.stream, -1);
+    this.#asked.delete(key);
+    return asked;
+  }
+
+  #countAsked(stream: number, by: 1 | -1): void {
+    const state = this.#streams.get(stream);
+    if (state) state.asked += by;
+  }
+
+  #leastAskedStream(): number {
+    let least = 0;
+    let fewest = Infinity;
+    for (const [stream, { asked }] of this.#streams) {
+      const onControl = stream === 0 && this.#streams.size > 1;
+      if (onControl || asked >= fewest) continue;
+      least = stream;
+      fewest = asked;
+    }
+    return least;
+  }
+
+  #send(message: PeerMessage, stream = 0): void {
+    this.#transmits.push({ stream, message });
+  }
+
+  #emit(event: SessionEvent): void {
+    this.#events.push(event);
+  }
+}
+
+function chunkKey(digest: Uint8Array, chunk: number): string {
+  if (digest.length !== digestBytes) throw new RangeError("A digest has 32 bytes");
+  return `${digest.toHex()}.${chunk}`;
+}

@@ -1,0 +1,80 @@
+/**
+ * Who may send next, and when: the bytes that the upload limit allows are shared out in turn among the peers that
+ * are being served, each a piece at a time, so that nobody's long queue starves another's short one.
+ *
+ * `handleInput` takes what a peer wants to send, `pollTransmit` says who may, `pollTimeout` when to look again.
+ */
+import { RateLimiter } from "./rate_limiter.ts";
+
+export type UploadInput =
+  | { type: "tick" }
+  /** `ticket` comes back when the bytes may be sent. */
+  | { type: "ask"; peer: string; ticket: number; bytes: number }
+  | { type: "peer-left"; peer: string };
+
+interface Piece {
+  ticket: number;
+  bytes: number;
+}
+
+export class UploadTurns {
+  readonly #limiter: RateLimiter;
+  /** In the order of their turns. */
+  readonly #queues = new Map<string, Piece[]>();
+  readonly #granted: number[] = [];
+  #nextAt: number | null = null;
+
+  /** `bytesPerSecond`: 0 for no limit. */
+  constructor(bytesPerSecond: number, now: number) {
+    this.#limiter = new RateLimiter(bytesPerSecond, now);
+  }
+
+  handleInput(input: UploadInput, now: number): void {
+    if (input.type === "ask") this.#enqueue(input.peer, input);
+    if (input.type === "peer-left") this.#queues.delete(input.peer);
+    this.#grant(now);
+  }
+
+  /** The ticket of a piece that may be sent. */
+  pollTransmit(): number | undefined {
+    return this.#granted.shift();
+  }
+
+  pollTimeout(): { at: number; reason: "limit" } | null {
+    return this.#nextAt === null ? null : { at: this.#nextAt, reason: "limit" };
+  }
+
+  #enqueue(peer: string, { ticket, bytes }: Piece): void {
+    const queue = this.#queues.get(peer);
+    if (queue) queue.push({ ticket, bytes });
+    else this.#queues.set(peer, [{ ticket, bytes }]);
+  }
+
+  #grant(now: number): void {
+    this.#nextAt = null;
+    for (let turn = this.#nextTurn(); turn !== null; turn = this.#nextTurn()) {
+      const waitMs = this.#limiter.take(turn.piece.bytes, now);
+      if (waitMs > 0) {
+        this.#nextAt = now + waitMs;
+        return;
+      }
+      this.#granted.push(turn.piece.ticket);
+      this.#endTurn(turn.peer, turn.queue);
+    }
+  }
+
+  #nextTurn(): { peer: string; queue: Piece[]; piece: Piece } | null {
+    for (const [peer, queue] of this.#queues) {
+      const piece = queue[0];
+      if (piece) return { peer, queue, piece };
+    }
+    return null;
+  }
+
+  /** To the back of the line, or out of it. */
+  #endTurn(peer: string, queue: Piece[]): void {
+    queue.shift();
+    this.#queues.delete(peer);
+    if (queue.length > 0) this.#queues.set(peer, queue);
+  }
+}
