@@ -214,7 +214,7 @@ export function showStatus(peer: PeerControl, context: ActionContext): number {
     output.print(jsonLine(statusRecord(status)));
     return exitCode.done;
   }
-  for (const [title, value] of statusFacts(status)) output.print(`${title.padEnd(10)}${value}`);
+  for (const [title, value] of statusFacts(status)) output.print(`${title.padEnd(11)}${value}`);
   if (status.downloads.length > 0) printTable(output, downloadColumns, downloadRows(status));
   if (status.uploads.length > 0) printTable(output, uploadColumns, uploadRows(status));
   return exitCode.done;

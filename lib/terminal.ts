@@ -5,7 +5,7 @@
 import process from "node:process";
 import { createInterface, type Interface } from "node:readline";
 import { completeLine, type OfferSources } from "./completer.ts";
-import { ansiStyle, plainStyle, type Style } from "./format.ts";
+import { ansiStyle, displayWidth, plainStyle, type Style } from "./format.ts";
 import { type Output, OutputClosed } from "./output.ts";
 import type { LineSource } from "./repl.ts";
 
@@ -85,9 +85,22 @@ export class Terminal implements Output {
     this.#above(() => void (this.#lines = shown));
   }
 
-  /** Says which line is being typed; null while there is none. */
+  /** Says which line is being typed, at the cursor; null when it is given up. */
   setTyped(typed: TypedLine | null): void {
     this.#typed = typed;
+  }
+
+  /**
+   * The typed line was finished, and the cursor stands below it: it becomes a line like any other, above those
+   * redrawn in place.
+   */
+  finishTyped(text: string): void {
+    this.#typed = null;
+    if (this.#drawnRows === 0) return;
+    const rows = Math.floor(displayWidth(text) / screenSize().columns) + 1;
+    this.#erase(rows);
+    writeNote(`${text}\n`);
+    this.#redraw(0);
   }
 
   /** Draws whatever belongs above the typed line, then everything below it afresh. */
@@ -206,11 +219,11 @@ export class TypedLines implements LineSource {
       if (this.#waiting.length < maxWaitingLines) this.#waiting.push(line);
       return;
     }
+    this.#terminal.finishTyped(prompt + line);
     this.#hand(line);
   }
 
   #hand(line: string | null): void {
-    this.#terminal.setTyped(null);
     this.#wanted?.resolve(line);
     this.#wanted = null;
   }
@@ -218,9 +231,10 @@ export class TypedLines implements LineSource {
   #end(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    const isPrompting = this.#wanted !== null;
+    if (this.#wanted === null) return;
+    this.#terminal.setTyped(null);
+    this.#terminal.print("");
     this.#hand(null);
-    if (isPrompting) this.#terminal.print("");
   }
 
   /** Ctrl-C drops the line that is being typed, if there is one. */
