@@ -1,0 +1,168 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { emptyBits, fullBits } from "../lib/bitfield.ts";
+import { ProtocolError } from "../lib/errors.ts";
+import type { PeerMessage } from "../lib/peer_messages.ts";
+import { PeerSession, type SessionEvent, type SessionTransmit } from "../lib/peer_session.ts";
+
+const digest = new Uint8Array(32).fill(7);
+const length = 3 * 256 * 1024;
+
+function sessionOf(streams = 1, now = 0): PeerSession {
+  const session = new PeerSession(now);
+  for (let stream = 0; stream < streams; stream++) {
+    session.handleInput({ type: "stream-opened", stream }, now);
+  }
+  return session;
+}
+
+function receive(session: PeerSession, message: PeerMessage, stream = 0): void {
+  session.handleInput({ type: "message", stream, message }, 0);
+}
+
+function transmitsOf(session: PeerSession): SessionTransmit[] {
+  const all: SessionTransmit[] = [];
+  for (let out = session.pollTransmit(); out; out = session.pollTransmit()) all.push(out);
+  return all;
+}
+
+function eventsOf(session: PeerSession): SessionEvent[] {
+  const all: SessionEvent[] = [];
+  for (let event = session.pollEvent(); event; event = session.pollEvent()) all.push(event);
+  return all;
+}
+
+function askChunk(session: PeerSession, chunk = 0, bytes = 100): void {
+  session.handleInput({ type: "ask-chunk", digest, chunk, length: bytes }, 0);
+}
+
+function refuses(session: PeerSession, message: PeerMessage, code: string, stream = 0): void {
+  const error = assertThrows(() => receive(session, message, stream), ProtocolError);
+  assertEquals((error as unknown as ProtocolError).code, code);
+}
+
+Deno.test("PeerSession takes a chunk that it asked for, to the last byte", () => {
+  const session = sessionOf();
+  askChunk(session);
+  assertEquals(transmitsOf(session), [{
+    stream: 0,
+    message: { type: "request", digest, chunk: 0 },
+  }]);
+  receive(session, { type: "chunk", digest, chunk: 0, length: 100 });
+  assertEquals(eventsOf(session), [
+    { type: "chunk-started", stream: 0, digest, chunk: 0, length: 100 },
+  ]);
+  assertEquals(session.takeData(0, 60, 1).remaining, 40);
+  assertEquals(session.takeData(0, 40, 2), { digest, chunk: 0, remaining: 0 });
+  assertEquals(session.isIdle, true);
+});
+
+Deno.test("PeerSession refuses chunks that nobody asked for, too long, mixed, or on another stream", () => {
+  const chunk = { type: "chunk", digest, chunk: 0, length: 100 } as const;
+  refuses(sessionOf(), chunk, "unasked-chunk");
+
+  const wrongLength = sessionOf();
+  askChunk(wrongLength);
+  refuses(wrongLength, { ...chunk, length: 99 }, "chunk-length");
+
+  const otherStream = sessionOf(2);
+  askChunk(otherStream);
+  refuses(otherStream, chunk, "unasked-chunk", 0);
+
+  const mixed = sessionOf();
+  askChunk(mixed, 0);
+  askChunk(mixed, 1);
+  receive(mixed, chunk);
+  refuses(mixed, { ...chunk, chunk: 1 }, "mixed-chunks");
+  assertThrows(() => mixed.takeData(0, 101, 0), ProtocolError, "longer");
+  assertThrows(() => sessionOf().takeData(0, 1, 0), ProtocolError, "outside");
+});
+
+Deno.test("PeerSession spreads requests over all streams but the first", () => {
+  const session = sessionOf(3);
+  for (let chunk = 0; chunk < 4; chunk++) askChunk(session, chunk);
+  assertEquals(transmitsOf(session).map(({ stream }) => stream), [1, 2, 1, 2]);
+});
+
+Deno.test("PeerSession owes what it is asked for until it is served", () => {
+  const session = sessionOf();
+  receive(session, { type: "request", digest, chunk: 5 });
+  assertEquals(eventsOf(session), [{ type: "chunk-wanted", stream: 0, digest, chunk: 5 }]);
+  refuses(session, { type: "request", digest, chunk: 5 }, "asked-twice");
+  receive(session, { type: "cancel", digest, chunk: 5 });
+  assertEquals(eventsOf(session), [{ type: "chunk-unwanted", digest, chunk: 5 }]);
+  session.handleInput({ type: "served-chunk", digest, chunk: 5 }, 0);
+  receive(session, { type: "cancel", digest, chunk: 5 });
+  assertEquals(eventsOf(session), []);
+});
+
+Deno.test("PeerSession answers the request beyond its bound with busy", () => {
+  const session = sessionOf();
+  for (let chunk = 0; chunk < 256; chunk++) receive(session, { type: "request", digest, chunk });
+  assertEquals(transmitsOf(session), []);
+  receive(session, { type: "request", digest, chunk: 256 });
+  assertEquals(transmitsOf(session).map(({ message }) => message), [
+    { type: "reject", digest, chunk: 256, reason: "busy" },
+  ]);
+});
+
+Deno.test("PeerSession tells haves to whom they interest only", () => {
+  const session = sessionOf();
+  session.handleInput({ type: "stored-chunk", digest, chunk: 1 }, 0);
+  assertEquals(transmitsOf(session), []);
+  receive(session, { type: "interested", digest });
+  session.handleInput({ type: "stored-chunk", digest, chunk: 2 }, 0);
+  receive(session, { type: "uninterested", digest });
+  session.handleInput({ type: "stored-chunk", digest, chunk: 3 }, 0);
+  assertEquals(transmitsOf(session).map(({ message }) => message), [
+    { type: "have", digest, chunk: 2 },
+  ]);
+});
+
+Deno.test("PeerSession believes bitfields and haves only where they fit the file", () => {
+  const session = sessionOf();
+  session.handleInput({ type: "ask-bitfield", digest }, 0);
+  refuses(session, { type: "bitfield", digest, length, held: new Uint8Array(9) }, "bitfield");
+  receive(session, { type: "have", digest, chunk: 99 });
+  assertEquals(eventsOf(session), []);
+  receive(session, { type: "bitfield", digest, length, held: emptyBits(3) });
+  assertEquals(eventsOf(session), [{ type: "bitfield", digest, length, held: emptyBits(3) }]);
+  refuses(session, { type: "have", digest, chunk: 3 }, "chunk-number");
+  const other = new Uint8Array(32);
+  receive(session, { type: "bitfield", digest: other, length, held: fullBits(3) });
+  assertEquals(eventsOf(session), []);
+});
+
+Deno.test("PeerSession takes a manifest only when it asked for it, and once", () => {
+  const manifest = { digest, length, name: "a", hashes: new Uint8Array(96) };
+  const session = sessionOf();
+  refuses(session, { type: "manifest", ...manifest }, "unasked-manifest");
+  session.handleInput({ type: "ask-manifest", digest }, 0);
+  receive(session, { type: "manifest", ...manifest });
+  assertEquals(eventsOf(session), [{ type: "manifest", manifest }]);
+  refuses(session, { type: "manifest", ...manifest }, "unasked-manifest");
+});
+
+Deno.test("PeerSession gives up a chunk that is rejected half-way and takes the next", () => {
+  const session = sessionOf();
+  askChunk(session, 0);
+  askChunk(session, 1);
+  receive(session, { type: "chunk", digest, chunk: 0, length: 100 });
+  session.takeData(0, 10, 0);
+  eventsOf(session);
+  receive(session, { type: "reject", digest, chunk: 0, reason: "unreadable" });
+  assertEquals(eventsOf(session).map(({ type }) => type), ["chunk-broken-off", "chunk-rejected"]);
+  receive(session, { type: "chunk", digest, chunk: 1, length: 100 });
+  assertEquals(session.takeData(0, 100, 0).chunk, 1);
+  refuses(session, { type: "reject", digest, chunk: 1, reason: "busy" }, "unasked-reject");
+});
+
+Deno.test("PeerSession measures the round trip and gives up a silent peer", () => {
+  const session = sessionOf();
+  assertEquals(session.pollTimeout(), { at: 0, reason: "ping" });
+  session.handleInput({ type: "tick" }, 0);
+  assertEquals(transmitsOf(session), [{ stream: 0, message: { type: "ping", nonce: 1 } }]);
+  session.handleInput({ type: "message", stream: 0, message: { type: "pong", nonce: 1 } }, 80);
+  assertEquals(eventsOf(session), [{ type: "round-trip", milliseconds: 80 }]);
+  for (const now of [15_000, 30_000, 45_000]) session.handleInput({ type: "tick" }, now);
+  assertThrows(() => session.handleInput({ type: "tick" }, 45_080), ProtocolError, "silent");
+});
