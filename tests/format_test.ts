@@ -1,0 +1,227 @@
+import { assert, assertEquals } from "@std/assert";
+import fc from "fast-check";
+import type { DownloadStatus, Via } from "../lib/control.ts";
+import {
+  ansiStyle,
+  displayWidth,
+  formatBar,
+  formatBytes,
+  formatComplete,
+  formatCount,
+  formatDuration,
+  formatProgress,
+  formatProgressLine,
+  formatRate,
+  formatSources,
+  formatTable,
+  plainStyle,
+  shortDigests,
+  shorten,
+} from "../lib/format.ts";
+
+function via(...kinds: Via[]) {
+  return kinds.map((kind, index) => ({
+    peer: `peer${index}`,
+    via: kind,
+    chunks: 1,
+    bytesPerSecond: 1,
+    roundTripMs: null,
+  }));
+}
+
+const status: DownloadStatus = {
+  digest: "ab".repeat(32),
+  name: "films/a rather long name of a film.mkv",
+  length: 100 * 2 ** 20,
+  chunks: 400,
+  have: 200,
+  resumed: 100,
+  state: "downloading",
+  bytesPerSecond: 10 * 2 ** 20,
+  seconds: 5,
+  sources: via("tcp", "quic", "tcp"),
+  path: null,
+  error: null,
+};
+
+Deno.test("formatBytes() shows three digits in binary units", () => {
+  const rows: [number, string][] = [
+    [0, "0 B"],
+    [1023, "1023 B"],
+    [1023.7, "1.00 KiB"],
+    [1024, "1.00 KiB"],
+    [10 * 1024, "10.0 KiB"],
+    [123 * 1024, "123 KiB"],
+    [1023.6 * 1024, "1.00 MiB"],
+    [2 ** 20 - 1, "1.00 MiB"],
+    [5.5 * 2 ** 30, "5.50 GiB"],
+    [2 ** 40, "1.00 TiB"],
+    [2 ** 62, "4096 PiB"],
+  ];
+  for (const [bytes, text] of rows) assertEquals(formatBytes(bytes), text);
+  assertEquals(formatRate(2048), "2.00 KiB/s");
+});
+
+Deno.test("formatBytes() is never wider than nine columns below a pebibyte", () => {
+  fc.assert(fc.property(fc.double({ min: 0, max: 2 ** 50, noNaN: true }), (bytes) => {
+    assert(formatBytes(bytes).length <= 9, formatBytes(bytes));
+  }));
+});
+
+Deno.test("formatDuration() grows coarser as it grows longer", () => {
+  const rows: [number, string][] = [
+    [0, "0.0 s"],
+    [0.44, "0.4 s"],
+    [9.96, "10 s"],
+    [59.4, "59 s"],
+    [59.6, "1 min 00 s"],
+    [200, "3 min 20 s"],
+    [3599.9, "1 h 00 min"],
+    [7500, "2 h 05 min"],
+    [90_000, "1 d 01 h"],
+  ];
+  for (const [seconds, text] of rows) assertEquals(formatDuration(seconds), text);
+});
+
+Deno.test("formatCount() has singular and plural", () => {
+  assertEquals(formatCount(0, "file"), "0 files");
+  assertEquals(formatCount(1, "file"), "1 file");
+  assertEquals(formatCount(2, "match", "matches"), "2 matches");
+});
+
+Deno.test("shortDigests() keeps as many digits as tell digests apart, and no fewer than eight", () => {
+  const alone = "0123456789abcdef";
+  assertEquals(shortDigests([alone])(alone), "01234567");
+  const near = "0123456789abxxxx";
+  assertEquals(shortDigests([alone, near, alone])(alone), "0123456789abc");
+});
+
+Deno.test("shortDigests() gives different digests different texts", () => {
+  const digest = fc.string({
+    unit: fc.constantFrom("0", "1"),
+    minLength: 64,
+    maxLength: 64,
+  });
+  fc.assert(fc.property(fc.uniqueArray(digest), (digests) => {
+    const short = shortDigests(digests);
+    assertEquals(new Set(digests.map(short)).size, digests.length);
+  }));
+});
+
+Deno.test("displayWidth() counts wide, combining and plain characters", () => {
+  assertEquals(displayWidth("abc"), 3);
+  assertEquals(displayWidth("日本"), 4);
+  assertEquals(displayWidth("e\u0301"), 1);
+  assertEquals(displayWidth("🎬"), 2);
+});
+
+Deno.test("shorten() keeps beginning and end and never exceeds the columns", () => {
+  assertEquals(shorten("abcdefghij.mkv", 9), "abcd….mkv");
+  assertEquals(shorten("short", 9), "short");
+  fc.assert(fc.property(fc.string({ unit: "grapheme" }), fc.nat(30), (text, columns) => {
+    assert(displayWidth(shorten(text, columns)) <= columns);
+  }));
+});
+
+Deno.test("formatTable() aligns columns and cuts the flexible one to the width", () => {
+  const columns = [{ title: "name", flexible: true }, { title: "size", align: "right" as const }];
+  const rows = [["a", "10 B"], ["a very long name indeed", "9 B"]];
+  assertEquals(
+    formatTable(columns, rows, { width: 20, style: plainStyle }),
+    [
+      "name            size",
+      "a               10 B",
+      "a very…indeed    9 B",
+    ].map((line) => line.replace("a very…indeed    9 B", "a very …indeed   9 B")),
+  );
+  const wide = formatTable(columns, rows, { width: Infinity, style: plainStyle });
+  assertEquals(wide[2], "a very long name indeed   9 B");
+});
+
+Deno.test("formatTable() fits whatever is in it as long as the fixed columns do", () => {
+  const columns = [{ title: "digest" }, { title: "name", flexible: true }];
+  fc.assert(
+    fc.property(fc.array(fc.string({ unit: "grapheme" })), fc.integer({ min: 18, max: 90 }), (
+      names,
+      width,
+    ) => {
+      const rows = names.map((name) => ["01234567", name]);
+      for (const line of formatTable(columns, rows, { width, style: plainStyle })) {
+        assert(displayWidth(line) <= width, line);
+      }
+    }),
+  );
+});
+
+Deno.test("formatSources() counts the ways", () => {
+  assertEquals(formatSources([]), "no source");
+  assertEquals(formatSources(via("quic")), "1 source: quic");
+  assertEquals(formatSources(via("tcp", "tcp")), "2 sources: tcp");
+  assertEquals(formatSources(via("tcp", "relayed", "tcp")), "3 sources: 2 tcp, 1 relayed");
+});
+
+Deno.test("formatProgress() tells percent, rate, time left and sources in 80 columns", () => {
+  const line = formatProgress(status, { width: 80, style: plainStyle });
+  assertEquals(displayWidth(line) <= 80, true);
+  for (const part of ["50%", "10.0 MiB/s", "5.0 s left", "3 sources: 2 tcp, 1 quic", "[#"]) {
+    assert(line.includes(part), `${part} is missing in ${line}`);
+  }
+});
+
+Deno.test("formatProgress() fits every width", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 4, max: 200 }),
+      fc.nat(400),
+      fc.string({ unit: "grapheme" }),
+      fc.double({ min: 0, max: 1e9, noNaN: true }),
+      (width, have, name, bytesPerSecond) => {
+        const changed = { ...status, have, name, bytesPerSecond };
+        const line = formatProgress(changed, { width, style: plainStyle });
+        assert(displayWidth(line) <= width, `${width}: ${line}`);
+        assert(line.includes("%"), line);
+      },
+    ),
+  );
+});
+
+Deno.test("formatProgress() says what a download without rate is doing", () => {
+  const options = { width: 100, style: plainStyle };
+  const line = (change: Partial<DownloadStatus>) =>
+    formatProgress({ ...status, ...change }, options);
+  assert(line({ bytesPerSecond: 0 }).includes("stalled"));
+  assert(line({ state: "locating" }).includes("looking for sources"));
+  assert(line({ state: "combining", have: 400 }).includes("combining"));
+  assert(line({ chunks: 0, have: 0, length: 0 }).includes("100%"));
+});
+
+Deno.test("formatProgress() shows hostile names escaped", () => {
+  const hostile = { ...status, name: "\x1b]0;title\x07\u202e" };
+  // All but printable ASCII and the ellipsis would be an escape that survived.
+  const pattern = /^[\x20-\x7e…]*$/;
+  assert(pattern.test(formatProgress(hostile, { width: 80, style: plainStyle })));
+  assert(pattern.test(formatProgressLine(hostile)));
+  assert(pattern.test(formatComplete(hostile)));
+});
+
+Deno.test("formatBar() is filled in proportion", () => {
+  assertEquals(formatBar(0, 10, plainStyle), "[--------]");
+  assertEquals(formatBar(0.5, 10, plainStyle), "[####----]");
+  assertEquals(formatBar(1, 10, plainStyle), "[########]");
+  assert(formatBar(0.5, 10, ansiStyle).includes("\x1b[32m####"));
+});
+
+Deno.test("formatComplete() tells path, size, time, rate of what was fetched, and sources", () => {
+  const complete = { ...status, have: 400, state: "complete" as const, path: `/d/${status.name}` };
+  assertEquals(
+    formatComplete(complete),
+    `/d/${status.name}  100 MiB, 5.0 s, 15.0 MiB/s, 3 sources: 2 tcp, 1 quic, 100 chunks resumed`,
+  );
+});
+
+Deno.test("formatComplete() says so when the file got another name", () => {
+  const complete = { ...status, name: "f.txt", have: 400, path: "f (2).txt" };
+  assert(formatComplete(complete).endsWith("(another file has the name f.txt)"));
+  const windows = { ...status, name: "a/f.txt", have: 400, path: "C:\\d\\a\\f.txt" };
+  assert(!formatComplete(windows).includes("another"));
+});
