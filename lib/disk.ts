@@ -1,0 +1,179 @@
+/**
+ * The file operations that the shared directory is kept with, as an interface: the tests fail any one of them and
+ * look at what is left.
+ *
+ * Short operations are synchronous: on a file system in memory or cache they take microseconds, several times less
+ * than a turn of the event loop. What waits for the platter (`sync`) or may (`readNext`) is not.
+ */
+
+/** A file's identity and state: another stamp means other bytes, for all that one can see from outside. */
+export type Stamp = string;
+
+export interface FileState {
+  kind: "file" | "directory" | "other";
+  /** Bytes. */
+  size: number;
+  /** Milliseconds since 1970. */
+  modified: number;
+  stamp: Stamp;
+}
+
+export interface DiskEntry {
+  name: string;
+  kind: "file" | "directory" | "other";
+}
+
+export interface DiskFile {
+  state(): FileState;
+  /** Fills `into` from `offset` on; returns fewer bytes only at the end of the file. */
+  read(into: Uint8Array, offset: number): number;
+  /** The next bytes from where the last `readNext` ended; 0 at the end of the file. */
+  readNext(into: Uint8Array): Promise<number>;
+  /** Writes all of `bytes` at `offset`. */
+  write(bytes: Uint8Array, offset: number): void;
+  /** Resolves when what was written is on the platter. */
+  sync(): Promise<void>;
+  /** Never throws, also not when closed already. */
+  close(): void;
+}
+
+export interface Disk {
+  /** What lies at the path, a symbolic link not followed; null if nothing does. */
+  state(path: string): FileState | null;
+  list(path: string): DiskEntry[];
+  makeDirectory(path: string, mode?: number): void;
+  /** A new file to write and read. Throws if there is anything of that name. */
+  create(path: string): DiskFile;
+  /** A regular file to read; throws if the path is anything else, a symbolic link too. */
+  open(path: string): DiskFile;
+  /** Replaces what is at `to`. */
+  rename(from: string, to: string): void;
+  /** A second name for the same file. Throws if there is anything of that name. */
+  link(from: string, to: string): void;
+  /** A file, or an empty directory. */
+  remove(path: string): void;
+  /** Resolves when the names in a directory are on the platter, as far as the system can do that. */
+  syncDirectory(path: string): Promise<void>;
+}
+
+/** The real one. */
+export const denoDisk: Disk = {
+  state(path) {
+    try {
+      return stateOf(Deno.lstatSync(path));
+    } catch (error) {
+      if (isMissing(error)) return null;
+      throw error;
+    }
+  },
+  list(path) {
+    return Array.from(
+      Deno.readDirSync(path),
+      (entry) => ({ name: entry.name, kind: kindOf(entry) }),
+    );
+  },
+  makeDirectory(path, mode = 0o777) {
+    Deno.mkdirSync(path, { mode });
+  },
+  create(path) {
+    return new DenoDiskFile(Deno.openSync(path, { createNew: true, read: true, write: true }));
+  },
+  open(path) {
+    const before = denoDisk.state(path);
+    if (before?.kind !== "file") throw new Deno.errors.NotFound(`No file at ${path}`);
+    const file = new DenoDiskFile(Deno.openSync(path));
+    // A link put there in between leads to another file.
+    if (file.state().stamp === before.stamp) return file;
+    file.close();
+    throw new Deno.errors.NotFound(`The file at ${path} is changing`);
+  },
+  rename: Deno.renameSync,
+  link: Deno.linkSync,
+  remove: (path) => Deno.removeSync(path),
+  async syncDirectory(path) {
+    if (Deno.build.os === "windows") return;
+    using directory = Deno.openSync(path);
+    await directory.sync();
+  },
+};
+
+class DenoDiskFile implements DiskFile {
+  #file: Deno.FsFile | null;
+
+  constructor(file: Deno.FsFile) {
+    this.#file = file;
+  }
+
+  state(): FileState {
+    return stateOf(this.#opened().statSync());
+  }
+
+  read(into: Uint8Array, offset: number): number {
+    const file = this.#opened();
+    file.seekSync(offset, Deno.SeekMode.Start);
+    let count = 0;
+    while (count < into.length) {
+      const read = file.readSync(into.subarray(count));
+      if (read === null) break;
+      count += read;
+    }
+    return count;
+  }
+
+  async readNext(into: Uint8Array): Promise<number> {
+    return await this.#opened().read(into) ?? 0;
+  }
+
+  write(bytes: Uint8Array, offset: number): void {
+    const file = this.#opened();
+    file.seekSync(offset, Deno.SeekMode.Start);
+    for (let count = 0; count < bytes.length;) count += file.writeSync(bytes.subarray(count));
+  }
+
+  sync(): Promise<void> {
+    return this.#opened().sync();
+  }
+
+  close(): void {
+    this.#file?.close();
+    this.#file = null;
+  }
+
+  #opened(): Deno.FsFile {
+    if (!this.#file) throw new Error("Cannot use a file: it is closed");
+    return this.#file;
+  }
+}
+
+/** Whether the error says that there is nothing at the path. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
+}
+
+/** Whether the error says that something has that name already. */
+export function isTaken(error: unknown): boolean {
+  return error instanceof Deno.errors.AlreadyExists;
+}
+
+/** Whether the error says that the disk, or the user's share of it, is full. */
+export function isFull(error: unknown): boolean {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return code === "ENOSPC" || code === "EDQUOT";
+}
+
+/** Whether the error says that the user may not, or that nobody may. */
+export function isForbidden(error: unknown): boolean {
+  return error instanceof Deno.errors.PermissionDenied ||
+    error instanceof Error && "code" in error && (error.code === "EROFS" || error.code === "EPERM");
+}
+
+function stateOf(info: Deno.FileInfo): FileState {
+  const modified = info.mtime?.getTime() ?? 0;
+  const stamp = `${info.size} ${modified} ${info.ino ?? 0}`;
+  return { kind: kindOf(info), size: info.size, modified, stamp };
+}
+
+function kindOf(entry: { isFile: boolean; isDirectory: boolean }): FileState["kind"] {
+  if (entry.isFile) return "file";
+  return entry.isDirectory ? "directory" : "other";
+}

@@ -1,0 +1,131 @@
+/**
+ * Digest and chunk hashes of a file on the disk, or the news that it is not what it was.
+ *
+ * The bytes are read ahead on another thread while those before are hashed, a step at a time, so that everything
+ * else gets its turn. A file counts as unchanged if its stamp is the same before and after. That proves something
+ * only if the stamp would have changed: so a file written a moment ago is left alone until the clock of the file
+ * system has moved on.
+ */
+import { denoDisk, type Disk, type DiskFile, type FileState, isMissing } from "./disk.ts";
+import { maxFileBytes } from "./constants.ts";
+import { messageOf, UserError } from "./errors.ts";
+import { displayName } from "./file_name.ts";
+import { ContentHasher } from "./manifest.ts";
+
+const stepBytes = 1024 * 1024;
+
+/** Longer than the tick by which systems date files. */
+const tickMs = 50;
+
+/** The same where files are dated to the second or two (FAT). */
+const coarseTickMs = 2100;
+
+export interface ContentHashes {
+  digest: Uint8Array<ArrayBuffer>;
+  /** 32 bytes for each chunk. */
+  hashes: Uint8Array<ArrayBuffer>;
+}
+
+export type HashOutcome =
+  | { kind: "hashed"; state: FileState; content: ContentHashes }
+  /** It was written to: try again when it has come to rest. */
+  | { kind: "changed" }
+  | { kind: "gone" }
+  | { kind: "unreadable"; reason: string };
+
+export interface HashOptions {
+  /** Hears of the bytes of each step. */
+  onBytes?: (count: number) => void;
+}
+
+/** Hashes the file at `path`. Never throws. */
+export async function hashFile(
+  disk: Disk,
+  path: string,
+  options: HashOptions = {},
+): Promise<HashOutcome> {
+  try {
+    return await hashQuiet(disk, path, options);
+  } catch (error) {
+    if (isMissing(error)) return { kind: "gone" };
+    return { kind: "unreadable", reason: messageOf(error) };
+  }
+}
+
+/** The digest of any file that the user names. Throws `UserError`. */
+export async function digestOfFile(path: string, options: HashOptions = {}): Promise<Uint8Array> {
+  const name = displayName(path);
+  const real = await Deno.realPath(path).catch(() => path);
+  const outcome = await hashFile(denoDisk, real, options);
+  if (outcome.kind === "hashed") return outcome.content.digest;
+  if (outcome.kind === "gone") throw new UserError("failed", `no such file: ${name}`);
+  if (outcome.kind === "changed") throw new UserError("failed", `${name} is being written to`);
+  throw new UserError("failed", `cannot read ${name}: ${outcome.reason}`);
+}
+
+async function hashQuiet(disk: Disk, path: string, options: HashOptions): Promise<HashOutcome> {
+  const before = disk.state(path);
+  if (before?.kind !== "file") return { kind: "gone" };
+  if (before.size > maxFileBytes) return { kind: "unreadable", reason: "it is larger than 1 TiB" };
+  await clockPast(before.modified);
+  const file = disk.open(path);
+  try {
+    if (file.state().stamp !== before.stamp) return { kind: "changed" };
+    const content = await hashContent(file, before.size, options);
+    const same = content && file.state().stamp === before.stamp;
+    return same ? { kind: "hashed", state: before, content } : { kind: "changed" };
+  } finally {
+    file.close();
+  }
+}
+
+/** Null if the file is shorter or longer than said. */
+async function hashContent(
+  file: DiskFile,
+  length: number,
+  options: HashOptions,
+): Promise<ContentHashes | null> {
+  const hasher = new ContentHasher(length);
+  let left = length;
+  for await (const bytes of stepsOf(file, length)) {
+    if (bytes.length > left) return null;
+    left -= bytes.length;
+    hasher.update(bytes);
+    options.onBytes?.(bytes.length);
+  }
+  return left === 0 ? hasher.finish() : null;
+}
+
+/**
+ * The bytes of a file from the beginning, each step valid until the next is asked for. `length`, the file's, tells
+ * how much room to make and whether reading ahead is worth the while.
+ */
+export async function* stepsOf(file: DiskFile, length: number): AsyncGenerator<Uint8Array> {
+  if (length <= stepBytes) return yield* singleStep(file, length);
+  let current = new Uint8Array(stepBytes);
+  let ahead = new Uint8Array(stepBytes);
+  let count = await file.readNext(current);
+  while (count > 0) {
+    const reading = file.readNext(ahead);
+    // Whoever stops half-way leaves this read behind; its failure is no one's business then.
+    reading.catch(() => {});
+    yield current.subarray(0, count);
+    [current, ahead] = [ahead, current];
+    count = await reading;
+  }
+}
+
+/** One byte more than there should be is asked for, to see whether the file has grown. */
+function* singleStep(file: DiskFile, length: number): Generator<Uint8Array> {
+  const bytes = new Uint8Array(length + 1);
+  const count = file.read(bytes, 0);
+  if (count > 0) yield bytes.subarray(0, count);
+}
+
+/** Waits until a write would date the file otherwise than `modified`. */
+async function clockPast(modified: number): Promise<void> {
+  const tick = modified % 1000 === 0 ? coarseTickMs : tickMs;
+  const age = Date.now() - modified;
+  if (age < 0 || age >= tick) return;
+  await new Promise((resolve) => setTimeout(resolve, tick - age));
+}
