@@ -192,10 +192,19 @@ export class PeerSession {
     this.#send({ type: "request", digest, chunk }, stream);
   }
 
-  /** The answer, chunk or reject, is still to come. */
+  /** The answer, the rest of the chunk or a reject, is still to come. */
   #cancelChunk(digest: Uint8Array, chunk: number): void {
-    const asked = this.#asked.get(chunkKey(digest, chunk));
-    if (asked) this.#send({ type: "cancel", digest, chunk }, asked.stream);
+    const stream = this.#asked.get(chunkKey(digest, chunk))?.stream ??
+      this.#streamOfArrival(digest, chunk);
+    if (stream !== null) this.#send({ type: "cancel", digest, chunk }, stream);
+  }
+
+  #streamOfArrival(digest: Uint8Array, chunk: number): number | null {
+    const key = chunkKey(digest, chunk);
+    for (const [stream, { arrival }] of this.#streams) {
+      if (arrival && chunkKey(arrival.digest, arrival.chunk) === key) return stream;
+    }
+    return null;
   }
 
   #receive(stream: number, message: PeerMessage, now: number): void {
