@@ -1,0 +1,403 @@
+/**
+ * A running tracker: takes connections from its endpoints, lets in who knows the join secret, and runs one
+ * session for each peer over the state that all share.
+ *
+ * Bounded are: connections in all and for one network, handshakes under way, what waits to be sent to a peer
+ * that doesn't read. A connection on which nothing is said costs a timer and ends by it: the handshake's
+ * (`handshake.ts`), the join's or the silence's (`tracker_session.ts`).
+ */
+import { isIPv6, isLoopback, parseIp, type SocketAddress } from "./address.ts";
+import { heartbeatMs, maxTrackerFrameBytes } from "./constants.ts";
+import { ProtocolError } from "./errors.ts";
+import { acceptFrom, type FramedStream } from "./framed_stream.ts";
+import type { Applicant, Refusal } from "./handshake.ts";
+import type { Clock, Connection, Endpoint, Random, Timer } from "./ports.ts";
+import { KeyedRateLimiter } from "./rate_limiter.ts";
+import { constantTimeEqual } from "./secret.ts";
+import {
+  decodeTrackerRequest,
+  encodeTrackerResponse,
+  type TrackerResponse,
+} from "./tracker_messages.ts";
+import { TrackerSession, type TrackerSessionEvent } from "./tracker_session.ts";
+import { type TrackerLimits, trackerLimits, TrackerState } from "./tracker_state.ts";
+
+/** Messages of one peer. */
+const messagesPerSecond = 200;
+const messageBurst = 2_000;
+
+/** Waiting to be sent to one peer: beyond the first nothing more is read from it, beyond the second it is lost. */
+const pauseAtQueuedBytes = 512 * 1024;
+const maxQueuedBytes = 2 * 1024 * 1024;
+
+/** Of an epoch: fewer than a safe integer has. */
+const epochBytes = 6;
+
+/** How often the silent are looked for. */
+const expiryMs = heartbeatMs / 3;
+
+/** How long a peer may take to hang up after the last message. */
+const lingerMs = 500;
+
+/** The network part of an IPv6 address, which one customer has to itself. */
+const ipv6NetworkBytes = 8;
+
+/** Bounds on connections. */
+export interface ConnectionLimits {
+  connections: number;
+  /** From one IPv4 address or IPv6 /64 network; loopback is not counted. */
+  connectionsPerNetwork: number;
+  /** Connections whose dialler hasn't proven itself. */
+  handshakes: number;
+  handshakesPerNetwork: number;
+}
+
+const connectionLimits: ConnectionLimits = {
+  connections: trackerLimits.peers,
+  connectionsPerNetwork: 1_024,
+  handshakes: 1_024,
+  handshakesPerNetwork: 64,
+};
+
+export interface TrackerNodeOptions {
+  /** Whoever listens: usually QUIC and TLS/TCP on one port number. The node closes them. */
+  endpoints: Endpoint[];
+  /** The tracker's PeerId. */
+  id: Uint8Array;
+  /** The join secret; null if everybody may join. */
+  secret: string | null;
+  clock: Clock;
+  random: Random;
+  /** The IP that the tracker is known by elsewhere, for peers on its own machine. */
+  trackerIp?: string | undefined;
+  limits?: Partial<TrackerLimits & ConnectionLimits>;
+}
+
+export interface TrackerNodeStatistics {
+  peers: number;
+  files: number;
+  rows: number;
+  connections: number;
+  handshakes: number;
+}
+
+export class TrackerNode {
+  readonly #options: TrackerNodeOptions;
+  readonly #limits: ConnectionLimits;
+  readonly #secret: Uint8Array | null;
+  readonly #state: TrackerState;
+  readonly #limiter: KeyedRateLimiter;
+  /** Everybody who was let in. */
+  readonly #connections = new Set<PeerConnection>();
+  /** Those who joined, by id in hex. */
+  readonly #joined = new Map<string, PeerConnection>();
+  readonly #handshaking = new Set<Connection>();
+  readonly #perNetwork = new NetworkCounter();
+  readonly #handshakesPerNetwork = new NetworkCounter();
+  #expiry: Timer | null = null;
+  #closing: Promise<void> | null = null;
+
+  constructor(options: TrackerNodeOptions) {
+    const { random, trackerIp, secret, limits = {} } = options;
+    this.#options = options;
+    this.#limits = { ...connectionLimits, ...limits };
+    this.#secret = secret === null ? null : new TextEncoder().encode(secret);
+    this.#state = new TrackerState({ random, epoch: randomEpoch(random), trackerIp, limits });
+    this.#limiter = new KeyedRateLimiter({
+      perSecond: messagesPerSecond,
+      burst: messageBurst,
+      maxKeys: this.#limits.connections,
+    });
+  }
+
+  get statistics(): TrackerNodeStatistics {
+    const { peers, files, rows } = this.#state.statistics;
+    const connections = this.#connections.size;
+    return { peers, files, rows, connections, handshakes: this.#handshaking.size };
+  }
+
+  /** Begins to take connections. */
+  start(): void {
+    for (const endpoint of this.#options.endpoints) void this.#acceptAll(endpoint);
+    this.#expireLater();
+  }
+
+  /** Tells everybody goodbye and ends everything, within a second. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#expiry?.cancel();
+    for (const connection of this.#handshaking) connection.close();
+    await Promise.all([...this.#connections].map((connection) => connection.shutDown()));
+    await Promise.all(this.#options.endpoints.map((endpoint) => endpoint.close()));
+  }
+
+  async #acceptAll(endpoint: Endpoint): Promise<void> {
+    for (;;) {
+      const connection = await endpoint.accept();
+      if (connection === null) return;
+      if (this.#hasRoomFor(connection.remote)) void this.#serve(connection);
+      else connection.close();
+    }
+  }
+
+  #hasRoomFor({ ip }: SocketAddress): boolean {
+    const limits = this.#limits;
+    return this.#closing === null &&
+      this.#handshaking.size < limits.handshakes &&
+      this.#connections.size < limits.connections &&
+      this.#handshakesPerNetwork.count(ip) < limits.handshakesPerNetwork &&
+      this.#perNetwork.count(ip) < limits.connectionsPerNetwork;
+  }
+
+  async #serve(connection: Connection): Promise<void> {
+    const peer = await this.#letIn(connection);
+    if (peer === null) return;
+    const { ip } = connection.remote;
+    this.#connections.add(peer);
+    this.#perNetwork.add(ip, 1);
+    try {
+      await peer.run();
+    } finally {
+      this.#perNetwork.add(ip, -1);
+      this.#connections.delete(peer);
+      if (this.#joined.get(peer.key) === peer) this.#joined.delete(peer.key);
+    }
+  }
+
+  /** The handshake. Null if it failed, whatever the reason: the dialler was told, and nobody else can act. */
+  async #letIn(connection: Connection): Promise<PeerConnection | null> {
+    const { id, clock, random } = this.#options;
+    const { ip } = connection.remote;
+    this.#handshaking.add(connection);
+    this.#handshakesPerNetwork.add(ip, 1);
+    try {
+      const { peerId, stream } = await acceptFrom(connection, {
+        id,
+        clock,
+        random,
+        admit: (applicant) => this.#admit(applicant),
+        limitsOf: () => ({ maxFrameBytes: maxTrackerFrameBytes }),
+        maxQueuedBytes,
+      });
+      if (this.#closing === null) return this.#connectionOf(peerId, { connection, stream });
+      connection.close();
+      return null;
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      return null;
+    } finally {
+      this.#handshaking.delete(connection);
+      this.#handshakesPerNetwork.add(ip, -1);
+    }
+  }
+
+  #admit({ service, credential }: Applicant): "welcome" | Refusal {
+    if (service !== "tracker") return { reason: "service", text: "this is a tracker" };
+    if (this.#secret !== null && !constantTimeEqual(credential, this.#secret)) {
+      return { reason: "credential", text: "the join secret is wrong or missing" };
+    }
+    return "welcome";
+  }
+
+  #connectionOf(
+    id: Uint8Array,
+    { connection, stream }: { connection: Connection; stream: FramedStream },
+  ): PeerConnection {
+    const { clock } = this.#options;
+    const session = new TrackerSession({
+      id,
+      observed: connection.remote,
+      via: connection.kind,
+      state: this.#state,
+      limiter: this.#limiter,
+      now: clock.now(),
+    });
+    const onEvent = (event: TrackerSessionEvent) => this.#handleEvent(event, peer);
+    const peer = new PeerConnection({
+      key: id.toHex(),
+      connection,
+      stream,
+      session,
+      clock,
+      onEvent,
+    });
+    return peer;
+  }
+
+  #handleEvent(event: TrackerSessionEvent, peer: PeerConnection): void {
+    if (event.type === "joined") {
+      const older = this.#joined.get(peer.key);
+      this.#joined.set(peer.key, peer);
+      older?.replace();
+    }
+    if (event.type === "deliver") this.#joined.get(event.to.key)?.deliver(event.message);
+  }
+
+  #expireLater(): void {
+    const { clock } = this.#options;
+    this.#expiry = clock.setTimer(expiryMs, () => {
+      this.#state.expire(clock.now());
+      this.#expireLater();
+    });
+  }
+}
+
+interface PeerConnectionOptions {
+  /** The peer's id in hex. */
+  key: string;
+  connection: Connection;
+  stream: FramedStream;
+  session: TrackerSession;
+  clock: Clock;
+  onEvent(event: TrackerSessionEvent): void;
+}
+
+/** One peer's connection: carries messages between stream and session until one of them ends. */
+class PeerConnection {
+  readonly key: string;
+  readonly #options: PeerConnectionOptions;
+  readonly #ended = Promise.withResolvers<void>();
+  #isOver = false;
+  #hangingUp: Promise<void> | null = null;
+  #timer: Timer | null = null;
+
+  constructor(options: PeerConnectionOptions) {
+    this.key = options.key;
+    this.#options = options;
+  }
+
+  /** Resolves when the connection is closed. Never rejects. */
+  async run(): Promise<void> {
+    const { connection, session } = this.#options;
+    this.#armTimer();
+    void this.#readAll();
+    await Promise.race([this.#ended.promise, connection.closed]);
+    await this.#hangUp();
+    this.#timer?.cancel();
+    session.disconnect();
+  }
+
+  deliver(message: TrackerResponse): void {
+    this.#options.session.deliver(message);
+    this.#drain();
+  }
+
+  replace(): void {
+    this.#options.session.replace();
+    this.#drain();
+  }
+
+  /** Says goodbye and resolves when the connection is closed, soon. */
+  async shutDown(): Promise<void> {
+    this.#options.session.shutDown();
+    this.#drain();
+    await this.#hangUp();
+  }
+
+  async #readAll(): Promise<void> {
+    const { stream, session } = this.#options;
+    try {
+      for (let frame = await stream.read(); frame !== null; frame = await stream.read()) {
+        if (this.#isOver) return;
+        if (frame.kind !== "whole") throw new ProtocolError("frame", "it was no whole frame");
+        this.#handleFrame(frame.type, frame.payload);
+        await this.#slowDown();
+      }
+    } catch (error) {
+      if (error instanceof ProtocolError) session.refuse(error);
+      this.#drain();
+    }
+    this.#ended.resolve();
+  }
+
+  #handleFrame(type: number, payload: Uint8Array): void {
+    const { connection, session, clock } = this.#options;
+    session.observe(connection.remote);
+    session.handleInput(decodeTrackerRequest(type, payload), clock.now());
+    this.#drain();
+  }
+
+  /** Reads no faster than the peer may send, and than it reads itself. */
+  async #slowDown(): Promise<void> {
+    const { stream, session, clock } = this.#options;
+    if (stream.queuedBytes > pauseAtQueuedBytes) await stream.write();
+    const { pauseMs } = session;
+    if (pauseMs > 0) await new Promise<void>((resolve) => void clock.setTimer(pauseMs, resolve));
+  }
+
+  #drain(): void {
+    const { stream, session, onEvent } = this.#options;
+    for (let next = session.pollTransmit(); next !== null; next = session.pollTransmit()) {
+      if (!stream.enqueue(encodeTrackerResponse(next))) this.#end();
+    }
+    for (let event = session.pollEvent(); event !== null; event = session.pollEvent()) {
+      onEvent(event);
+      if (event.type === "ended") this.#end();
+    }
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.#ended.resolve();
+  }
+
+  /** Lets the peer read the last messages: it hangs up when it has. */
+  #hangUp(): Promise<void> {
+    this.#hangingUp ??= this.#lingerAndClose();
+    return this.#hangingUp;
+  }
+
+  async #lingerAndClose(): Promise<void> {
+    const { connection, stream, clock } = this.#options;
+    this.#end();
+    const late = Promise.withResolvers<void>();
+    const timer = clock.setTimer(lingerMs, () => late.resolve());
+    stream.finish().catch(() => late.resolve());
+    await Promise.race([connection.closed, late.promise]);
+    timer.cancel();
+    connection.close();
+  }
+
+  #armTimer(): void {
+    const { session, clock } = this.#options;
+    const due = session.pollTimeout();
+    if (due === null) return;
+    this.#timer = clock.setTimer(due.at - clock.now(), () => {
+      session.handleTimeout(clock.now());
+      this.#drain();
+      this.#armTimer();
+    });
+  }
+}
+
+/** Any number but 0. */
+function randomEpoch(random: Random): number {
+  return random.bytes(epochBytes).reduce((sum, byte) => sum * 256 + byte, 0) + 1;
+}
+
+/** How many there are from each network. */
+class NetworkCounter {
+  readonly #counts = new Map<string, number>();
+
+  /** 0 for loopback. */
+  count(ip: string): number {
+    return this.#counts.get(networkOf(ip)) ?? 0;
+  }
+
+  add(ip: string, change: number): void {
+    if (isLoopback(ip)) return;
+    const network = networkOf(ip);
+    const count = (this.#counts.get(network) ?? 0) + change;
+    if (count > 0) this.#counts.set(network, count);
+    else this.#counts.delete(network);
+  }
+}
+
+function networkOf(ip: string): string {
+  if (!isIPv6(ip)) return ip;
+  return parseIp(ip)?.subarray(0, ipv6NetworkBytes).toHex() ?? ip;
+}

@@ -1,0 +1,298 @@
+/**
+ * The tracker's side of one connection, after the handshake.
+ *
+ *     joining ── join ──▶ joined ── goodbye, silence, misbehaviour, replaced ──▶ over
+ *
+ * Rules:
+ * - Nothing but `join` is answered before `join`, and it must come within `joinTimeoutMs`.
+ * - A joined peer that is silent for three heartbeats is let go; any message counts as a sign of life.
+ * - Each message spends one of the peer's tokens. Without a token a request fails as `too-many`; a statement,
+ *   which has no answer and so must not get lost, counts. Either way nothing more is to be read for `pauseMs`.
+ * - What the protocol has no place for ends the connection, after a `failure` that says why.
+ *
+ * Drive it with `handleInput` and `handleTimeout`, then drain `pollTransmit` and `pollEvent`; call back at
+ * `pollTimeout`. After `ended` it ignores what comes.
+ */
+import { sameAddress, type SocketAddress } from "./address.ts";
+import type { PeerWhereabouts } from "./candidates.ts";
+import { heartbeatMs } from "./constants.ts";
+import { messageOf, ProtocolError } from "./errors.ts";
+import type { TransportKind } from "./ports.ts";
+import type { KeyedRateLimiter } from "./rate_limiter.ts";
+import type { TrackerFailure, TrackerRequest, TrackerResponse } from "./tracker_messages.ts";
+import {
+  type Introduction,
+  isFailure,
+  silenceMs,
+  type TrackedPeer,
+  type TrackerState,
+} from "./tracker_state.ts";
+
+/** How long a peer that was let in may take to join. */
+export const joinTimeoutMs = 10_000;
+
+/** How long nothing is read from a peer that has used up its messages. */
+const overLimitPauseMs = 20;
+
+export interface TrackerSessionOptions {
+  /** The peer's id, proven. */
+  id: Uint8Array;
+  observed: SocketAddress;
+  via: TransportKind;
+  state: TrackerState;
+  /** Counts the messages of all peers, by id in hex. */
+  limiter: KeyedRateLimiter;
+  now: number;
+  /** Where NAT discovery is answered; 0 for nowhere. */
+  probePort?: number;
+  echoPort?: number;
+}
+
+export type TrackerSessionEvent =
+  | { type: "joined"; peer: TrackedPeer }
+  /** A message for another peer's session. */
+  | { type: "deliver"; to: TrackedPeer; message: TrackerResponse }
+  /** Close the connection when everything is sent. */
+  | { type: "ended"; reason: string };
+
+/** When to call `handleTimeout`, and why. */
+export interface TrackerSessionTimeout {
+  at: number;
+  reason: "join" | "silence";
+}
+
+type Join = Extract<TrackerRequest, { type: "join" }>;
+
+type SessionState =
+  /** Let in, and nothing heard yet. */
+  | { name: "joining"; deadline: number }
+  | { name: "joined"; peer: TrackedPeer; join: Join; lastHeard: number }
+  | { name: "over" };
+
+export class TrackerSession {
+  readonly #options: TrackerSessionOptions;
+  readonly #key: string;
+  readonly #messages: TrackerResponse[] = [];
+  readonly #events: TrackerSessionEvent[] = [];
+  #observed: SocketAddress;
+  #state: SessionState;
+  #pauseMs = 0;
+
+  constructor(options: TrackerSessionOptions) {
+    this.#options = options;
+    this.#key = options.id.toHex();
+    this.#observed = options.observed;
+    this.#state = { name: "joining", deadline: options.now + joinTimeoutMs };
+  }
+
+  /** How long to wait before the next message is read. */
+  get pauseMs(): number {
+    return this.#pauseMs;
+  }
+
+  handleInput(message: TrackerRequest, now: number): void {
+    const state = this.#state;
+    if (state.name === "over") return;
+    const allowed = this.#options.limiter.allow(this.#key, now);
+    this.#pauseMs = allowed ? 0 : overLimitPauseMs;
+    try {
+      if (state.name === "joined") return this.#handleJoined(message, { state, allowed, now });
+      if (message.type === "join") return this.#join(message, now);
+      if (message.type === "goodbye") return this.#sayGoodbye("goodbye");
+      this.#misbehaved(`${message.type} came before join`);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#misbehaved(messageOf(error));
+    }
+  }
+
+  handleTimeout(now: number): void {
+    const due = this.pollTimeout();
+    if (due === null || now < due.at) return;
+    this.#misbehaved(due.reason === "join" ? "no join came" : "nothing was heard for too long");
+  }
+
+  /** The peer's address, as it is seen now: a NAT may have changed it. */
+  observe(address: SocketAddress): void {
+    if (sameAddress(address, this.#observed)) return;
+    this.#observed = address;
+    const state = this.#state;
+    if (state.name === "joined") this.#move(state.peer, state.join);
+  }
+
+  /** Passes on what another session has for this peer. */
+  deliver(message: TrackerResponse): void {
+    if (this.#state.name === "joined") this.#messages.push(message);
+  }
+
+  /** The same peer has joined over another connection. */
+  replace(): void {
+    if (this.#state.name === "over") return;
+    this.#fail(0, "refused", "this peer has joined over another connection");
+    this.#sayGoodbye("replaced");
+  }
+
+  /** The tracker ends. */
+  shutDown(): void {
+    if (this.#state.name !== "over") this.#sayGoodbye("the tracker ends");
+  }
+
+  /** The other side broke the protocol below the level of messages. */
+  refuse(error: ProtocolError): void {
+    if (this.#state.name !== "over") this.#misbehaved(error.message);
+  }
+
+  /** The connection is gone. Without a goodbye the peer stays listed for a while. */
+  disconnect(): void {
+    if (this.#state.name === "joined") this.#options.state.lose(this.#state.peer);
+    this.#state = { name: "over" };
+  }
+
+  pollTransmit(): TrackerResponse | null {
+    return this.#messages.shift() ?? null;
+  }
+
+  pollEvent(): TrackerSessionEvent | null {
+    return this.#events.shift() ?? null;
+  }
+
+  pollTimeout(): TrackerSessionTimeout | null {
+    const state = this.#state;
+    if (state.name === "joining") return { at: state.deadline, reason: "join" };
+    if (state.name === "joined") return { at: state.lastHeard + silenceMs, reason: "silence" };
+    return null;
+  }
+
+  #join(join: Join, now: number): void {
+    const { id, state, probePort = 0, echoPort = 0 } = this.#options;
+    const peer = state.join({ id, whereabouts: this.#whereabouts(join), nat: join.nat }, now);
+    if (isFailure(peer)) {
+      this.#fail(0, peer.failure, peer.text);
+      return this.#end(peer.text);
+    }
+    this.#state = { name: "joined", peer, join, lastHeard: now };
+    this.#events.push({ type: "joined", peer });
+    this.#messages.push({
+      type: "joined",
+      observed: this.#observed,
+      heartbeatMs,
+      probePort,
+      echoPort,
+    });
+  }
+
+  #handleJoined(
+    message: TrackerRequest,
+    { state, allowed, now }: {
+      state: Extract<SessionState, { name: "joined" }>;
+      allowed: boolean;
+      now: number;
+    },
+  ): void {
+    state.lastHeard = now;
+    this.#options.state.heard(state.peer, now);
+    if ("request" in message) {
+      if (allowed) return this.#answer(message, state.peer, now);
+      return this.#fail(message.request, "too-many", "too many requests: ask again later");
+    }
+    if (message.type === "join") {
+      state.join = message;
+      return this.#move(state.peer, message);
+    }
+    this.#note(message, state.peer);
+  }
+
+  /** Statements, which are answered only if something is wrong with them. */
+  #note(
+    message: Exclude<TrackerRequest, { request: number } | { type: "join" }>,
+    peer: TrackedPeer,
+  ): void {
+    const { state } = this.#options;
+    switch (message.type) {
+      case "announce":
+        return this.#failUnlessNull(state.announce(peer, message.files));
+      case "have":
+        return this.#failUnlessNull(state.have(peer, message.digest, message.chunks));
+      case "withdraw":
+        return state.withdraw(peer, message.digests);
+      case "heartbeat": {
+        const { sent } = message;
+        this.#messages.push({ type: "heartbeat", sent, observed: this.#observed });
+        return;
+      }
+      case "goodbye":
+        state.leave(peer);
+        return this.#sayGoodbye("goodbye");
+    }
+  }
+
+  #answer(
+    message: Extract<TrackerRequest, { request: number }>,
+    peer: TrackedPeer,
+    now: number,
+  ): void {
+    const { state } = this.#options;
+    const { request } = message;
+    switch (message.type) {
+      case "list": {
+        const page = state.list(message.epoch, message.since, message.limit);
+        this.#messages.push({ type: "listing", request, ...page });
+        return;
+      }
+      case "peers": {
+        const holders = state.holders(peer, message.digest);
+        if (isFailure(holders)) return this.#fail(request, holders.failure, holders.text);
+        this.#messages.push({ type: "holders", request, holders });
+        return;
+      }
+      case "introduce": {
+        const introduction = state.introduce(peer, message.digest, message.peer, now);
+        if (!isFailure(introduction)) return this.#introduce(introduction, request);
+        return this.#fail(request, introduction.failure, introduction.text);
+      }
+      case "relay":
+        return this.#fail(request, "refused", "this tracker relays nothing");
+    }
+  }
+
+  /** Both sides hear of each other, the target at once, so that both can start together. */
+  #introduce(introduction: Introduction, request: number): void {
+    const { token, digest, target, ofAsker, ofTarget } = introduction;
+    const common = { type: "introduction", token, digest } as const;
+    const message: TrackerResponse = { ...common, ...ofAsker, request: 0, initiator: false };
+    this.#events.push({ type: "deliver", to: target, message });
+    this.#messages.push({ ...common, ...ofTarget, request, initiator: true });
+  }
+
+  #move(peer: TrackedPeer, join: Join): void {
+    this.#options.state.move(peer, this.#whereabouts(join), join.nat);
+  }
+
+  #whereabouts({ listenPort, hosts }: Join): PeerWhereabouts {
+    return { observed: this.#observed, via: this.#options.via, listenPort, hosts };
+  }
+
+  #failUnlessNull(failure: { failure: TrackerFailure; text: string } | null): void {
+    if (failure !== null) this.#fail(0, failure.failure, failure.text);
+  }
+
+  #fail(request: number, failure: TrackerFailure, text: string): void {
+    this.#messages.push({ type: "failure", request, failure, text });
+  }
+
+  #sayGoodbye(reason: string): void {
+    this.#messages.push({ type: "goodbye" });
+    this.#end(reason);
+  }
+
+  #misbehaved(reason: string): void {
+    this.#fail(0, "refused", reason);
+    if (this.#state.name === "joined") this.#options.state.lose(this.#state.peer);
+    this.#end(reason);
+  }
+
+  #end(reason: string): void {
+    this.#state = { name: "over" };
+    this.#events.push({ type: "ended", reason });
+  }
+}
