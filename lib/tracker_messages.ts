@@ -38,8 +38,8 @@ import type { NatClass } from "./nat.ts";
 /** Interfaces of a peer. */
 export const maxHosts = 16;
 
-/** Addresses under which the other side of an introduction may be. */
-export const maxCandidates = 64;
+/** Candidates in one introduction that are read; fewer are sent. */
+const maxCandidates = 64;
 
 /** Chunks in one `have`. */
 export const maxChunksPerHave = 4096;
@@ -161,7 +161,7 @@ export type TrackerResponse =
   | { type: "goodbye" };
 
 /** A name that is on the list no more. */
-export type RemovedRow = Extract<TrackerResponse, { type: "listing" }>["removed"][number];
+type RemovedRow = Extract<TrackerResponse, { type: "listing" }>["removed"][number];
 
 const natClasses: readonly NatClass[] = [
   "unknown",
@@ -291,11 +291,8 @@ const responses = new MessageCodec(responseTable, maxTrackerFrameBytes);
 /** What a frame may still hold beside the fields of an empty `announce`: type and count. */
 const maxAnnouncementBytes = maxTrackerFrameBytes - 3;
 
-/** What rows and removals of one `listing` may take together, measured by `encodedRowBytes`. */
+/** What the rows and removals of one `listing` may take together. */
 export const maxPageBytes = maxTrackerFrameBytes - 31;
-
-/** Rows and removals, together, that fit one `listing` whatever their names. */
-export const maxRowsPerPage = Math.floor(maxPageBytes / (listedRow.minBytes + maxNameBytes));
 
 /** A whole frame. Throws `RangeError` for a message outside of its limits. */
 export function encodeTrackerRequest(message: TrackerRequest): Uint8Array<ArrayBuffer> {
@@ -315,16 +312,6 @@ export function encodeTrackerResponse(message: TrackerResponse): Uint8Array<Arra
 /** The message of a whole frame of type `code`. Throws `ProtocolError`. */
 export function decodeTrackerResponse(code: number, payload: Uint8Array): TrackerResponse {
   return responses.decode(code, payload);
-}
-
-/** What a row takes in a `listing`. */
-export function encodedRowBytes(row: ListedRow): number {
-  return encodedBytes(listedRow, row);
-}
-
-/** What a removal takes in a `listing`. */
-export function encodedRemovalBytes(row: RemovedRow): number {
-  return encodedBytes(removedRow, row);
 }
 
 /** What a file takes in an `announce`. */
