@@ -54,8 +54,8 @@ export interface World {
   prompt: Prompt;
   /** Aborted by Ctrl-C and the like, and by `abandon`. */
   stop: AbortSignal;
-  /** Ends as if the user had wanted to. */
-  abandon(): void;
+  /** Aborts `stop` for a reason of the program's own. */
+  abandon(reason: OutputClosed): void;
 }
 
 /** Runs the program. Prints whatever goes wrong; never rejects with what a user can act on. */
@@ -141,7 +141,7 @@ async function withPeer(
   const { output, clock, settings } = context;
   if (action.kind === "get") requireTracker(action.kind, settings);
   const peer = await startPeer(context);
-  const onOutputClosed = () => world.abandon();
+  const onOutputClosed = () => world.abandon(new OutputClosed());
   const board = new ProgressBoard({ output, clock, json: settings.json, onOutputClosed });
   try {
     return await runWork(action, { peer, board, context }, world.prompt);

@@ -7,6 +7,7 @@ import { UserError } from "./errors.ts";
 import { digestFile } from "./file_digest.ts";
 import { type Prompt, runPeer } from "./one_shot.ts";
 import type { PeerSettings } from "./options.ts";
+import type { OutputClosed } from "./output.ts";
 import type { PeerFactory, StartListeners, TrackerVisit } from "./peer_factory.ts";
 import { offersOf, runRepl } from "./repl.ts";
 import { isInteractive, PipedLines, Terminal, TypedLines } from "./terminal.ts";
@@ -36,11 +37,11 @@ export async function runPeerProgram(
   const environment = (name: string) => Deno.env.get(name);
   const terminal = new Terminal(environment);
   const stopping = new AbortController();
-  const abandon = () => stopping.abort();
+  const abandon = (reason?: OutputClosed) => stopping.abort(reason);
   const forget = listenForSignals(stopping);
   const prompt: Prompt = (session) => {
     const lines = isInteractive(environment)
-      ? new TypedLines(terminal, offersOf(session), abandon)
+      ? new TypedLines(terminal, offersOf(session), () => abandon())
       : new PipedLines();
     return runRepl(session, lines);
   };

@@ -2,6 +2,8 @@
  * The user's wish to end, and waiting for something no longer than that.
  */
 
+import { OutputClosed } from "./output.ts";
+
 /** The user wanted to end before the work was done. */
 export class Stopped extends Error {
   override readonly name = "Stopped";
@@ -10,14 +12,19 @@ export class Stopped extends Error {
   }
 }
 
-/** As `work`, but throws `Stopped` as soon as the signal is aborted. What comes of `work` then is ignored. */
+/**
+ * As `work`, but throws `Stopped` as soon as the signal is aborted, or `OutputClosed` if that is the reason.
+ * What comes of `work` then is ignored.
+ */
 export async function untilStopped<Result>(
   work: Promise<Result>,
   signal: AbortSignal,
 ): Promise<Result> {
   work.catch(() => {});
   const gate = Promise.withResolvers<never>();
-  const onAbort = () => gate.reject(new Stopped());
+  const onAbort = () => {
+    gate.reject(signal.reason instanceof OutputClosed ? signal.reason : new Stopped());
+  };
   if (signal.aborted) onAbort();
   signal.addEventListener("abort", onAbort);
   try {

@@ -190,7 +190,7 @@ export class TypedLines implements LineSource {
       prompt,
       historySize: historyLines,
       removeHistoryDuplicates: true,
-      completer: completerOf(offers),
+      completer: completerOf(offers, terminal),
     });
     this.#readline.on("line", (line: string) => this.#take(line));
     this.#readline.on("close", () => this.#end());
@@ -251,10 +251,14 @@ export class TypedLines implements LineSource {
 
 type CompleterResult = [offers: string[], replaced: string];
 
-function completerOf(offers: OfferSources) {
+/** Several offers are listed below the typed line: what is redrawn above it must be out of the way. */
+function completerOf(offers: OfferSources, terminal: Terminal) {
   return (line: string, done: (error: null, result: CompleterResult) => void): void => {
     completeLine(line, offers).then(
-      (result) => done(null, result),
+      (result) => {
+        if (result[0].length > 1) terminal.live([]);
+        done(null, result);
+      },
       () => done(null, [[], line]),
     );
   };

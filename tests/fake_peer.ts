@@ -264,6 +264,6 @@ export function invoke(line: string, options: InvocationOptions): Promise<number
   return runPeer(line.split(" ").filter((word) => word !== ""), {
     ...{ factory, clock, output, prompt, stop: stopping.signal },
     environment: (name) => environment[name],
-    abandon: () => stopping.abort(),
+    abandon: (reason) => stopping.abort(reason),
   });
 }
