@@ -26,7 +26,7 @@
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { SocketAddress } from "./address.ts";
-import type { NatClass } from "./nat.ts";
+import { type NatClass, predictPorts } from "./nat.ts";
 import type { Random } from "./ports.ts";
 
 /** RFC 6335, section 6: what lies below is never allocated by a NAT to a client. */
@@ -380,18 +380,9 @@ class PortSequence {
 
 /** The ports after `port`, coarse to fine: the first probe that falls among the waiting ports meets one. */
 function windowAfter(port: number): number[] {
-  const ports: number[] = [];
-  for (let phase = 0; phase < predictedStride; phase++) {
-    for (
-      let offset = predictedStride - phase;
-      offset <= predictedWindow;
-      offset += predictedStride
-    ) {
-      const next = port + offset;
-      ports.push(next <= lastPort ? next : firstPort + next - lastPort - 1);
-    }
-  }
-  return ports;
+  const window = predictPorts(port, 1, predictedWindow);
+  return Array.from({ length: predictedStride }, (_, phase) => predictedStride - 1 - phase)
+    .flatMap((rest) => window.filter((_, index) => index % predictedStride === rest));
 }
 
 function boundPlan(plan: BirthdayPlan): BirthdayPlan {

@@ -15,7 +15,7 @@
  *   replaces it. Both sides nominate by the same order, and the side with the lower id, the *controller*, closes
  *   what was not nominated, after a while and gracefully, so that no request under way is lost. The other side
  *   follows: what remains is what the controller chose.
- * - A *relay* is asked for when no path has opened in time, at once if nothing else is left. While the path is
+ * - A *relay* is asked for when no path has opened in time, sooner where little else can help. While the path is
  *   relayed, *rounds* of dials go on, at the same times after the introduction on both sides, ever more seldom.
  * - A *birthday* punch (birthday.ts) is started where the NATs' classes call for it and plain dials have failed.
  * - Nothing open at the deadline: `failed`. The last path closed: `lost`. Either is the end; what then helps is a
@@ -249,6 +249,7 @@ export class HolePuncher {
   #relayAddress: SocketAddress | null = null;
   #birthdayRuns = 0;
   #openerRuns = 0;
+  #birthdayHits = 0;
   #birthdayRunning = false;
   #birthdayMissed = false;
   #learned = 0;
@@ -278,7 +279,7 @@ export class HolePuncher {
       case "opened":
         return this.#handleOpened(input.attempt, now);
       case "failed":
-        return this.#handleFailed(input.attempt, input.reason, now);
+        return this.#handleFailed(input.attempt, input.reason);
       case "accepted":
         return this.#handleAccepted(input, now);
       case "knock":
@@ -449,12 +450,11 @@ export class HolePuncher {
     this.#handlePath(path, { since, now });
   }
 
-  #handleFailed(attempt: PathId, reason: string, now: number): void {
+  #handleFailed(attempt: PathId, reason: string): void {
     const dialled = this.#attempts.get(attempt);
     if (!dialled) return;
     this.#attempts.delete(attempt);
     dialled.target.failure = reason;
-    if (this.#relay === "unasked" && this.#nothingUnderWay()) this.#hasten("relay", now);
   }
 
   #handleAccepted(
@@ -504,8 +504,10 @@ export class HolePuncher {
       this.#birthdayMissed = true;
       return;
     }
+    if (this.#birthdayHits >= maxBirthdayRuns) return;
     const { localPort, remote } = hit;
     if (remote.ip !== this.#reflexiveTarget()?.address.ip || !isSendable(remote)) return;
+    this.#birthdayHits++;
     const place = { transport: "quic", address: remote, via: "punched", localPort } as const;
     this.#addTarget({ ...place, lasting: false }, now);
     this.#runDue(now);
@@ -513,7 +515,7 @@ export class HolePuncher {
 
   #handleClosed(path: PathId, now: number): void {
     const dialled = this.#attempts.get(path);
-    if (dialled) return this.#handleFailed(path, "closed", now);
+    if (dialled) return this.#handleFailed(path, "closed");
     if (!this.#open.delete(path) || this.#current?.path.path !== path) return;
     if (this.#open.size > 0) return this.#nominateBest(now);
     this.#end({ type: "lost" });
@@ -657,11 +659,6 @@ export class HolePuncher {
     );
   }
 
-  #nothingUnderWay(): boolean {
-    return this.#attempts.size === 0 && this.#open.size === 0 &&
-      !this.#tasks.some(({ reason }) => reason === "dial");
-  }
-
   #targetAt(transport: TransportKind, address: SocketAddress): Target | undefined {
     return this.#targets.find((target) =>
       target.transport === transport && sameAddress(target.address, address)
@@ -670,12 +667,6 @@ export class HolePuncher {
 
   #reflexiveTarget(): Target | undefined {
     return this.#targets.find(({ via, lasting }) => via === "punched" && lasting);
-  }
-
-  #hasten(reason: "relay", now: number): void {
-    if (!this.#tasks.some((task) => task.reason === reason)) return;
-    this.#tasks = this.#tasks.filter((task) => task.reason !== reason);
-    this.#add({ at: now, reason });
   }
 
   /** Keeps the tasks in order of time, and those of one time in order of their adding. */
