@@ -24,6 +24,7 @@ import { type LinkEnd, type LinkEvent, PeerLink } from "./peer_link.ts";
 import type { Clock, Endpoint, Random, Timer } from "./ports.ts";
 import type { ChunkStore, PartialFile, StoreChanges } from "./store.ts";
 import type { TrackerLink } from "./tracker_link.ts";
+import { holdersOf, listedFiles } from "./tracker_view.ts";
 import { TransferLimits, type TransferRates } from "./transfer_limits.ts";
 
 /** Downloads at work at once; the others wait for their turn. */
@@ -89,20 +90,25 @@ export class PeerNode implements PeerControl {
     this.#catalogue.setFiles(store.files(), store.partials());
     store.onChange((changes) => this.#applyChanges(changes));
     store.onWarning((text) => this.#notify("warning", text));
-    tracker.onIntroduction((introduction) => this.#connector.handleIntroduction(introduction));
-    tracker.onConnected(() => tracker.announce(this.#catalogue.announcements()));
+    tracker.listen({
+      onIntroduction: (introduction) => this.#connector.handleIntroduction(introduction),
+      onLost: (reason) => this.#notify("warning", `lost the tracker, trying again: ${reason}`),
+      onJoined: () => this.#notify("info", "the tracker is back"),
+      onWarning: (text) => this.#notify("warning", text),
+    });
     this.#connector.start();
+    tracker.announce(this.#catalogue.announcements());
     this.#timer = clock.setTimer(0, () => this.#keepHouse());
   }
 
   // ── PeerControl ──────────────────────────────────────────────────────────────────────────────────────────
 
-  list(): Promise<ListedFile[]> {
-    return this.#options.tracker.list();
+  async list(): Promise<ListedFile[]> {
+    return listedFiles(await this.#options.tracker.list());
   }
 
-  holders(digest: string): Promise<Holder[]> {
-    return this.#options.tracker.holders(digest);
+  async holders(digest: string): Promise<Holder[]> {
+    return holdersOf(await this.#options.tracker.holders(Uint8Array.fromHex(digest)));
   }
 
   download(file: ListedFile): Download {
@@ -285,7 +291,7 @@ export class PeerNode implements PeerControl {
       random,
       store,
       self: this.#self,
-      holders: (digest) => tracker.holderRows(digest),
+      holders: (digest) => tracker.holders(digest),
       linkTo: (peer) => this.#links.get(peer),
       introduce: (digest, peer) => this.#introduce(digest, peer),
       began: (partial) => this.#noteBegun(partial),

@@ -1,0 +1,222 @@
+import { assert, assertEquals } from "@std/assert";
+import type { Download, DownloadStatus, ListedFile } from "../lib/control.ts";
+import { SeededRandom } from "./memory_network.ts";
+import { MemoryStore } from "./memory_store.ts";
+import { type MemoryPeer, MemorySwarm } from "./memory_swarm.ts";
+
+const chunkBytes = 256 * 1024;
+
+function randomBytes(length: number, seed = 9): Uint8Array<ArrayBuffer> {
+  return new SeededRandom(seed).bytes(length);
+}
+
+async function listedBy(swarm: MemorySwarm, peer: MemoryPeer, name: string): Promise<ListedFile> {
+  const files = await swarm.clock.run(peer.node.list(), 20_000);
+  const found = files.find((file) => file.name === name);
+  if (!found) throw new Error(`${name} is not listed among ${files.length}`);
+  return found;
+}
+
+async function fetched(swarm: MemorySwarm, download: Download): Promise<DownloadStatus> {
+  return await swarm.clock.run(download.done, 600_000);
+}
+
+async function get(swarm: MemorySwarm, peer: MemoryPeer, name: string): Promise<DownloadStatus> {
+  const file = await listedBy(swarm, peer, name);
+  return await fetched(swarm, peer.node.download(file));
+}
+
+for (const kind of ["tcp", "quic"] as const) {
+  Deno.test(`a swarm of two passes a file on over ${kind}`, async () => {
+    const swarm = new MemorySwarm();
+    const bytes = randomBytes(5 * chunkBytes + 1);
+    await swarm.join({ store: new MemoryStore({ "a/film": bytes }), kinds: [kind] });
+    const leecher = await swarm.join({ kinds: [kind] });
+    const status = await get(swarm, leecher, "a/film");
+    assertEquals([status.state, status.error, status.have, status.path], [
+      "complete",
+      null,
+      6,
+      "a/film",
+    ]);
+    assertEquals(status.sources.map(({ via, chunks }) => ({ via, chunks })), [{
+      via: kind,
+      chunks: 6,
+    }]);
+    assertEquals(leecher.store.bytesOf("a/film"), bytes);
+    await swarm.clock.advance(1000);
+    assertEquals((await listedBy(swarm, leecher, "a/film")).seeders, 2);
+  });
+}
+
+for (const length of [0, 1, 16_384, chunkBytes - 1, chunkBytes, chunkBytes + 1]) {
+  Deno.test(`a swarm passes on a file of ${length} bytes`, async () => {
+    const swarm = new MemorySwarm();
+    const bytes = randomBytes(length);
+    await swarm.join({ store: new MemoryStore({ file: bytes }) });
+    const leecher = await swarm.join();
+    const status = await get(swarm, leecher, "file");
+    assertEquals([status.state, status.error], ["complete", null]);
+    assertEquals(leecher.store.bytesOf("file"), bytes);
+  });
+}
+
+Deno.test("a download takes chunks from every holder at once", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = randomBytes(40 * chunkBytes);
+  const rates = { up: 1_000_000, down: 0 };
+  for (let count = 0; count < 3; count++) {
+    await swarm.join({ store: new MemoryStore({ film: bytes }), rates });
+  }
+  const leecher = await swarm.join();
+  const status = await get(swarm, leecher, "film");
+  assertEquals(status.state, "complete");
+  const chunks = status.sources.map((source) => source.chunks);
+  assertEquals(chunks.length, 3);
+  assert(Math.min(...chunks) >= 10, `chunks per source: ${chunks}`);
+});
+
+Deno.test("downloaders serve each other while they download", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = randomBytes(40 * chunkBytes);
+  const seeder = await swarm.join({
+    store: new MemoryStore({ film: bytes }),
+    rates: { up: 1_000_000, down: 0 },
+  });
+  const leechers = [await swarm.join(), await swarm.join(), await swarm.join()];
+  const file = await listedBy(swarm, seeder, "film");
+  const all = leechers.map(({ node }) => node.download(file));
+  const statuses = await swarm.clock.run(Promise.all(all.map(({ done }) => done)), 600_000);
+  assertEquals(statuses.map(({ state }) => state), ["complete", "complete", "complete"]);
+  const fromSeeder = statuses.flatMap(({ sources }) => sources)
+    .filter(({ peer }) => peer === seeder.node.status().peer)
+    .reduce((sum, { chunks }) => sum + chunks, 0);
+  assert(fromSeeder < 80, `${fromSeeder} of 120 chunks came from the seeder`);
+});
+
+Deno.test("a download goes on when a source vanishes and when another comes", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = randomBytes(40 * chunkBytes);
+  const rates = { up: 1_000_000, down: 0 };
+  const first = await swarm.join({ store: new MemoryStore({ film: bytes }), rates });
+  const leecher = await swarm.join();
+  const download = leecher.node.download(await listedBy(swarm, leecher, "film"));
+  await swarm.clock.advance(3000);
+  const before = download.status().have;
+  assert(before > 0 && before < 40, `${before} chunks after 3 s`);
+  swarm.network.silence(first.ip);
+  await swarm.clock.advance(20_000);
+  await swarm.join({ store: new MemoryStore({ film: bytes }), rates });
+  assertEquals((await fetched(swarm, download)).state, "complete");
+  assertEquals(leecher.store.bytesOf("film"), bytes);
+});
+
+Deno.test("a download under way doesn't notice that the tracker restarts, and the list is refilled", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = randomBytes(40 * chunkBytes);
+  const rates = { up: 1_000_000, down: 0 };
+  await swarm.join({ store: new MemoryStore({ film: bytes }), rates });
+  const leecher = await swarm.join();
+  const download = leecher.node.download(await listedBy(swarm, leecher, "film"));
+  await swarm.clock.advance(2000);
+  await swarm.clock.run(swarm.tracker.close(), 5000);
+  await swarm.clock.advance(1000);
+  swarm.startTracker();
+  assertEquals((await fetched(swarm, download)).state, "complete");
+  await swarm.clock.advance(30_000);
+  assertEquals((await listedBy(swarm, leecher, "film")).seeders, 2);
+});
+
+Deno.test("chunks that came without a manifest are verified, announced and shared", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = randomBytes(4 * chunkBytes);
+  const seeder = new MemoryStore({ film: bytes });
+  const seeding = await swarm.join({ store: seeder });
+  const store = new MemoryStore();
+  const digest = seeder.files()[0]!.digest;
+  store.putLooseChunk(digest, 2, bytes.subarray(2 * chunkBytes, 3 * chunkBytes));
+  store.putLooseChunk(digest, 3, randomBytes(chunkBytes, 5));
+  const adopter = await swarm.join({ store });
+  await swarm.clock.advance(5000);
+  const holders = await swarm.clock.run(seeding.node.holders(digest.toHex()), 5000);
+  assertEquals(holders.map(({ chunks, complete }) => ({ chunks, complete })), [
+    { chunks: 1, complete: false },
+  ]);
+  assertEquals(adopter.node.status().downloads, []);
+});
+
+Deno.test("a peer that all chunks came to, but that didn't combine them, does so when it starts", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = randomBytes(2 * chunkBytes);
+  const seeder = new MemoryStore({ film: bytes });
+  await swarm.join({ store: seeder });
+  const store = new MemoryStore();
+  const manifest = (await seeder.manifest(seeder.files()[0]!.digest))!;
+  await store.begin(manifest);
+  for (const chunk of [0, 1]) {
+    const writer = store.openChunk(manifest.digest, chunk);
+    writer.write(bytes.subarray(chunk * chunkBytes, (chunk + 1) * chunkBytes));
+    await writer.finish();
+  }
+  const peer = await swarm.join({ store });
+  await swarm.clock.advance(1000);
+  assertEquals(store.bytesOf("film"), bytes);
+  assertEquals((await listedBy(swarm, peer, "film")).seeders, 2);
+});
+
+Deno.test("a cancelled download keeps its chunks and goes on from them when asked again", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = randomBytes(20 * chunkBytes);
+  await swarm.join({ store: new MemoryStore({ film: bytes }), rates: { up: 1_000_000, down: 0 } });
+  const leecher = await swarm.join();
+  const file = await listedBy(swarm, leecher, "film");
+  const download = leecher.node.download(file);
+  await swarm.clock.advance(2000);
+  assertEquals(leecher.node.cancel(file.digest), true);
+  const cancelled = await fetched(swarm, download);
+  assertEquals(cancelled.state, "cancelled");
+  assert(cancelled.have > 0);
+  const status = await get(swarm, leecher, "film");
+  assertEquals(status.state, "complete");
+  assert(status.resumed >= cancelled.have, `${status.resumed} resumed of ${cancelled.have}`);
+  assertEquals(leecher.node.cancel(file.digest), false);
+});
+
+Deno.test("a download fails with its reason when the disk is full, and works when asked again", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = randomBytes(3 * chunkBytes);
+  await swarm.join({ store: new MemoryStore({ film: bytes }) });
+  const leecher = await swarm.join();
+  leecher.store.failWrites = true;
+  const failed = await get(swarm, leecher, "film");
+  assertEquals(failed.state, "failed");
+  assert(failed.error?.includes("space"), failed.error ?? "no reason given");
+  leecher.store.failWrites = false;
+  assertEquals((await get(swarm, leecher, "film")).state, "complete");
+});
+
+Deno.test("a download fails when nobody who has the file can be reached", async () => {
+  const swarm = new MemorySwarm();
+  const seeder = await swarm.join({ store: new MemoryStore({ film: randomBytes(chunkBytes) }) });
+  const leecher = await swarm.join();
+  const file = await listedBy(swarm, leecher, "film");
+  swarm.network.silence(seeder.ip);
+  const status = await fetched(swarm, leecher.node.download(file));
+  assertEquals([status.state, status.errorCode], ["failed", "unreachable"]);
+});
+
+Deno.test("files that appear and vanish are listed and unlisted, and goodbye forgets a peer at once", async () => {
+  const swarm = new MemorySwarm();
+  const sharer = await swarm.join();
+  const other = await swarm.join();
+  sharer.store.put("new", randomBytes(10));
+  await swarm.clock.advance(500);
+  assertEquals((await listedBy(swarm, other, "new")).seeders, 1);
+  sharer.store.drop("new");
+  await swarm.clock.advance(500);
+  assertEquals(await swarm.clock.run(other.node.list(), 5000), []);
+  sharer.store.put("old", randomBytes(10));
+  await swarm.clock.advance(500);
+  await swarm.clock.run(sharer.node.quit(), 5000);
+  assertEquals(await swarm.clock.run(other.node.list(), 5000), []);
+});
