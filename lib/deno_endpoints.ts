@@ -35,7 +35,7 @@ export async function openEndpoints(options: OpenOptions): Promise<Endpoints> {
   try {
     return await openBoth({ host: anyHost, port, identity });
   } catch (error) {
-    if (await isPortFree({ host: anyHost, port: 0, identity })) throw error;
+    if (await canBind({ host: anyHost, port: 0, identity })) throw error;
     return await openBoth({ host: anyIpv4Host, port, identity });
   }
 }
@@ -74,7 +74,7 @@ async function openBoth(options: ListenOptions): Promise<Endpoints> {
 }
 
 /** Whether sockets can be bound to that host at all. */
-async function isPortFree(options: ListenOptions): Promise<boolean> {
+async function canBind(options: ListenOptions): Promise<boolean> {
   try {
     await (await openBoth(options)).close();
     return true;

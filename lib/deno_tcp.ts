@@ -131,7 +131,10 @@ export class TcpEndpoint implements Endpoint {
   }
 }
 
-/** A connection is its stream; the dialler opens it, the acceptor accepts it, once. */
+/**
+ * A connection is its stream; the dialler opens it, the acceptor accepts it, once. That the other side is gone
+ * shows only when one reads or writes: until then `closed` doesn't resolve.
+ */
 class TcpConnection implements Connection {
   readonly kind = "tcp";
   readonly maxStreams = 1;

@@ -6,7 +6,8 @@
  *
  * Writing: everything goes out in the order in which it was handed over. `write` waits until the transport has
  * taken the bytes, so whoever produces much is slowed to what the other side reads. `enqueue` doesn't wait; the
- * queue behind it is bounded, and who reads so slowly that it overflows loses the stream.
+ * queue behind it is bounded, and who reads so slowly that it overflows loses the stream. Small frames that are
+ * handed over together leave together.
  */
 import { maxHandshakeFrameBytes } from "./constants.ts";
 import { messageOf, ProtocolError, UserError } from "./errors.ts";
@@ -33,6 +34,12 @@ import type { ByteStream, Clock, Connection, Random, Timer } from "./ports.ts";
 /** Frames handed to `enqueue` and not yet taken by the transport, unless told otherwise. */
 const defaultMaxQueuedBytes = 16 * 1024 * 1024;
 
+/**
+ * What is copied together at most: one TLS record. An accepted TLS socket has Nagle's algorithm on, and the
+ * runtime gives no way to turn it off: of two small writes the second would wait for the first one's ACK, 40 ms.
+ */
+const gatherBytes = 16 * 1024;
+
 /** How long a dialler that was refused has to read why, before the connection is closed. */
 const refusalLingerMs = 1_000;
 
@@ -58,6 +65,7 @@ export class FramedStream {
   readonly #maxQueuedBytes: number;
   readonly #queue: Queued[] = [];
   #queuedBytes = 0;
+  #gathered: Uint8Array | undefined;
   #isWriting = false;
   #writeError: unknown = null;
 
@@ -145,28 +153,66 @@ export class FramedStream {
     throw new ProtocolError("cut", "Cannot read on: the stream ended inside a frame");
   }
 
+  /** Writing begins one microtask later, so that what is handed over in one go leaves in one go. */
   #append(entry: Omit<Queued, "bytes">): void {
     const bytes = entry.parts.reduce((sum, part) => sum + part.length, 0);
     this.#queue.push({ ...entry, bytes });
     this.#queuedBytes += bytes;
-    if (!this.#isWriting) void this.#drain();
+    if (this.#isWriting) return;
+    this.#isWriting = true;
+    queueMicrotask(() => void this.#drain());
   }
 
   async #drain(): Promise<void> {
-    this.#isWriting = true;
-    for (let next = this.#queue[0]; next !== undefined; next = this.#queue[0]) {
-      try {
-        for (const part of next.parts) await this.#stream.write(part);
-      } catch (error) {
-        this.#fail(error);
-        break;
-      }
-      if (this.#writeError !== null) break;
-      this.#queue.shift();
-      this.#queuedBytes -= next.bytes;
-      next.resolve();
+    try {
+      while (this.#queue.length > 0) await this.#writeBatch(this.#batchSize());
+    } catch (error) {
+      this.#fail(error);
     }
     this.#isWriting = false;
+  }
+
+  /** How many of the entries go out together: one, or as many small ones as fill the gathering buffer. */
+  #batchSize(): number {
+    let count = 0;
+    let bytes = 0;
+    for (const entry of this.#queue) {
+      if (count > 0 && bytes + entry.bytes > gatherBytes) break;
+      bytes += entry.bytes;
+      count++;
+    }
+    return count;
+  }
+
+  async #writeBatch(count: number): Promise<void> {
+    const batch = this.#queue.slice(0, count);
+    const parts = count === 1 ? batch[0]!.parts : batch.flatMap((entry) => entry.parts);
+    if (parts.length === 1) await this.#stream.write(parts[0]!);
+    else await this.#writeGathered(parts);
+    if (this.#writeError !== null) return;
+    this.#queue.splice(0, count);
+    for (const entry of batch) {
+      this.#queuedBytes -= entry.bytes;
+      entry.resolve();
+    }
+  }
+
+  /** Copies small parts, and the beginning of a large one after them, into one write. */
+  async #writeGathered(parts: readonly Uint8Array[]): Promise<void> {
+    const gathered = this.#gathered ??= new Uint8Array(gatherBytes);
+    let filled = 0;
+    for (const part of parts) {
+      const taken = filled === 0 && part.length >= gatherBytes
+        ? 0
+        : Math.min(part.length, gatherBytes - filled);
+      gathered.set(part.subarray(0, taken), filled);
+      filled += taken;
+      if (filled < gatherBytes && taken === part.length) continue;
+      if (filled > 0) await this.#stream.write(gathered.subarray(0, filled));
+      filled = 0;
+      if (taken < part.length) await this.#stream.write(part.subarray(taken));
+    }
+    if (filled > 0) await this.#stream.write(gathered.subarray(0, filled));
   }
 
   #fail(error: unknown): void {
@@ -332,13 +378,20 @@ async function linger(
   connection: Connection,
   { stream, clock }: { stream: FramedStream; clock: Clock },
 ): Promise<void> {
-  let timer: Timer | undefined;
-  const patience = new Promise<void>((resolve) => {
-    timer = clock.setTimer(refusalLingerMs, resolve);
-  });
+  const { promise: patience, resolve } = Promise.withResolvers<void>();
+  const timer = clock.setTimer(refusalLingerMs, resolve);
   stream.finish().catch(() => {});
-  await Promise.race([connection.closed, patience]);
-  timer?.cancel();
+  await Promise.race([connection.closed, readToEnd(stream), patience]);
+  timer.cancel();
+}
+
+/** Over TCP only reading shows that the other side is gone. */
+async function readToEnd(stream: FramedStream): Promise<void> {
+  try {
+    while (await stream.read() !== null);
+  } catch {
+    // Gone in another way.
+  }
 }
 
 function lateOr(machine: Handshake<unknown>, error: unknown): string {
