@@ -45,8 +45,8 @@ const tcpDelaysMs = [0, 1000];
 const roundDelaysMs = [0, 250, 1000];
 /** When rounds begin, after the introduction, while the path is relayed. */
 const roundsAtMs = [5, 15, 35, 75, 155, 315, 615, 915].map((seconds) => seconds * 1000);
-/** The round in which a birthday punch is tried once more. */
-const birthdayRound = 1;
+/** The round of the second birthday punch: routers have forgotten the first one's 2,048 probes after 30 s. */
+const birthdayRound = 2;
 /** Deno's QUIC takes no shorter idle timeout, and nothing else ends an attempt. */
 const quicTimeoutMs = 3000;
 const tcpTimeoutMs = 5000;

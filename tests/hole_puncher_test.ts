@@ -360,7 +360,7 @@ Deno.test("the birthday punch is tried once more while relayed, then never again
   bench.input({ type: "relayed", address: relayAddress });
   bench.input({ type: "opened", attempt: bench.attempt("relayed") });
   bench.at(4000).input({ type: "birthday", hit: null }).at(2_000_000);
-  assertEquals(bench.of("start_birthday").map(({ at }) => at), [250, 15_000]);
+  assertEquals(bench.of("start_birthday").map(({ at }) => at), [250, 35_000]);
 });
 
 Deno.test("when the nominated path is lost the next best takes over, and the last one is the end", () => {

@@ -15,7 +15,7 @@ import {
   type NatOptions,
   type PortAllocation,
   publicDeviceOf,
-  Segment,
+  type Segment,
   SimulatedHost,
   SimulatedNetwork,
 } from "./simulated_network.ts";

@@ -20,17 +20,16 @@ import {
 } from "../lib/hole_puncher.ts";
 import { classifyNat, type MappingObservation, type NatClass } from "../lib/nat.ts";
 import {
-  keyOf,
   type Packet,
   publicDeviceOf,
   type SeededRandom,
-  Segment,
+  type Segment,
   SimulatedHost,
   type SimulatedNetwork,
 } from "./simulated_network.ts";
 import { type SimulatedConnection, SimulatedEndpoint } from "./simulated_quic.ts";
 
-const trackerIp = "203.0.113.1";
+export const trackerIp = "203.0.113.1";
 const mainPort = 7400;
 const probePort = 7401;
 const echoPort = 7402;
@@ -151,6 +150,8 @@ export class SimulatedPeer {
   readonly #random: SeededRandom;
   readonly #connections = new Map<PathId, SimulatedConnection>();
   readonly #observations: MappingObservation[] = [];
+  /** On the ports of raw sockets that a birthday punch has found. */
+  readonly #extra = new Map<number, SimulatedEndpoint>();
   #main: SimulatedEndpoint | null = null;
   #introduction: Introduction | null = null;
   #birthdays: { role: string; machine: BirthdayMachine; ports: number[]; wakeAt: number }[] = [];
@@ -318,8 +319,6 @@ export class SimulatedPeer {
     const endpoint = localPort === null ? this.#main : this.#extraEndpoint(localPort);
     endpoint?.dial(address, timeoutMs, done);
   }
-
-  readonly #extra = new Map<number, SimulatedEndpoint>();
 
   /** On the port of a raw socket that a birthday punch has found. */
   #extraEndpoint(port: number): SimulatedEndpoint | null {
@@ -512,8 +511,6 @@ export function agree(one: SimulatedPeer, other: SimulatedPeer): boolean {
 export function contactsOf(peer: SimulatedPeer): string[] {
   return [...peer.host.sent.keys()].sort();
 }
-
-export { keyOf, trackerIp };
 
 function tcpConnection(
   id: number,
