@@ -143,7 +143,7 @@ function printRow(
   const at = (share: number) =>
     values[Math.min(values.length - 1, Math.floor(share * values.length))] ?? NaN;
   const cells = [at(0.5), at(0.9), at(0.99), at(1)].map((value) =>
-    (value < 10 ? value.toFixed(2) : value.toFixed(0)).padStart(timeWidth)
+    (value === Infinity ? "never" : value.toFixed(value < 10 ? 2 : 0)).padStart(timeWidth)
   );
   console.log(`${name.padEnd(nameWidth)}${cells.join("")}${suffix}`);
 }
