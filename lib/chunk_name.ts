@@ -30,7 +30,10 @@ export function parseChunkName(name: string): ChunkName | null {
   return chunk < maxChunkCount ? { digest: digestOfHex(hex)!, hex, chunk } : null;
 }
 
-/** Whether a name would be taken for a chunk file's, a spoiled one perhaps: no file is shared under it. */
+/**
+ * Whether a relative path would be taken for a chunk file's, a spoiled one perhaps: no file is shared under it. Chunk
+ * files lie in the directory itself; deeper down such a name is one like any other.
+ */
 export function resemblesChunkName(name: string): boolean {
   return similarPattern.test(name);
 }

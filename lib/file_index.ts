@@ -35,6 +35,11 @@ export interface IndexedFile {
   length: number;
 }
 
+export interface HashedFile extends IndexedFile {
+  /** 32 bytes for each chunk. */
+  hashes: Uint8Array;
+}
+
 export interface IndexOptions {
   /** Hears, in one line, of what the index could not do. */
   onWarning: (text: string) => void;
@@ -75,29 +80,25 @@ export class FileIndex {
       }));
   }
 
-  /** Keeps what files hashed to, all or none. */
-  record(files: (IndexedFile & { hashes: Uint8Array })[]): void {
-    this.#atomically(() => {
+  /** Keeps what files hashed to, all or none; false if none. */
+  record(files: HashedFile[]): boolean {
+    return this.#atomically(() => {
       for (const { name, stamp, digest, length, hashes } of files) {
         this.#run("REPLACE INTO contents (digest, length, hashes) VALUES (?, ?, ?)", [
           digest,
           length,
           hashes,
         ]);
-        this.#run("REPLACE INTO files (name, stamp, digest) VALUES (?, ?, ?)", [
-          name,
-          stamp,
-          digest,
-        ]);
+        this.#recordName({ name, stamp, digest });
       }
     });
   }
 
-  /** One more name of a content that is recorded. */
-  recordName(name: string, stamp: string, digest: Uint8Array): void {
-    this.#atomically(() =>
-      this.#run("REPLACE INTO files (name, stamp, digest) VALUES (?, ?, ?)", [name, stamp, digest])
-    );
+  /** More names of contents that are recorded. */
+  recordNames(files: Omit<IndexedFile, "length">[]): void {
+    this.#atomically(() => {
+      for (const file of files) this.#recordName(file);
+    });
   }
 
   forget(names: string[]): void {
@@ -159,14 +160,20 @@ export class FileIndex {
     }
   }
 
-  #atomically(work: () => void): void {
+  #recordName({ name, stamp, digest }: Omit<IndexedFile, "length">): void {
+    this.#run("REPLACE INTO files (name, stamp, digest) VALUES (?, ?, ?)", [name, stamp, digest]);
+  }
+
+  #atomically(work: () => void): boolean {
     try {
       this.#database.exec("BEGIN IMMEDIATE");
       work();
       this.#database.exec("COMMIT");
+      return true;
     } catch (error) {
       this.#warn(error);
       if (this.#database.isOpen && this.#database.isTransaction) this.#rollBack();
+      return false;
     }
   }
 

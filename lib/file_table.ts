@@ -61,6 +61,15 @@ export class FileTable {
     return row;
   }
 
+  /** Where a content lies: name and row of each of its files. */
+  *places(hex: string): Generator<[name: string, row: FileRow]> {
+    for (const name of this.#contents.get(hex)?.names ?? []) yield [name, this.#rows.get(name)!];
+  }
+
+  has(hex: string): boolean {
+    return this.#contents.has(hex);
+  }
+
   /** Null if the content lies nowhere. */
   content(hex: string): StoredFile | null {
     const content = this.#contents.get(hex);
@@ -69,6 +78,11 @@ export class FileTable {
 
   contents(): StoredFile[] {
     return [...this.#contents.values()].map(storedOf);
+  }
+
+  /** Everybody knows of what changed with this content. */
+  dropChange(hex: string): void {
+    this.#changed.delete(hex);
   }
 
   /** What changed since the last time. */

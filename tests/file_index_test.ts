@@ -6,7 +6,7 @@ Deno.test("FileIndex gives back after a restart what was recorded", () => {
     const row = { name: "a/\u00e9\n", stamp: "5 6 7", digest: digest(1), length: 2 ** 33 };
     using first = opened(path);
     first.index.record([{ ...row, hashes: digest(9) }]);
-    first.index.recordName("b", "x", digest(1));
+    first.index.recordNames([{ name: "b", stamp: "x", digest: digest(1) }]);
     first.index.addPartial(manifest(2));
     first.index.close();
     using second = opened(path);
@@ -61,7 +61,7 @@ for (
       assertEquals(second.index.files(), []);
       assertMatch(second.warnings.join("\n"), /^the index of the directory is unreadable .*$/);
       assertEquals(Deno.readFileSync(`${path}.spoilt-1`).length, spoilt.length);
-      second.index.recordName("a", "1", digest(1));
+      second.index.recordNames([{ name: "a", stamp: "1", digest: digest(1) }]);
       assertEquals(second.warnings.length, 1);
     });
   });
@@ -71,7 +71,7 @@ Deno.test("FileIndex warns once, and throws nothing, when the database fails", (
   withDirectory((path) => {
     using store = opened(path);
     store.index.close();
-    store.index.recordName("a", "1", digest(1));
+    store.index.recordNames([{ name: "a", stamp: "1", digest: digest(1) }]);
     store.index.forget(["a"]);
     assertEquals(store.index.files(), []);
     assertEquals(store.warnings.length, 1);

@@ -1,0 +1,200 @@
+/**
+ * The shared directory's own part and the ways in and out of it.
+ *
+ *     <name>                        a complete file
+ *     <digest>.<n>.chunk            a chunk of an incomplete one
+ *     .p2p/lock                     keeps a second peer off
+ *     .p2p/index.db                 see `file_index.ts`
+ *     .p2p/incoming/                chunks on their way: worth nothing after a restart
+ *     .p2p/combined/                files on their way: worth nothing after a restart
+ *     .p2p/damaged/                 chunk files that were wrong, set aside
+ *
+ * A file gets its final name only when it is whole and on the platter, and never takes a name from another.
+ */
+import { hexOf } from "./chunk_name.ts";
+import { DirectoryLock } from "./directory_lock.ts";
+import { pathOf } from "./directory_scan.ts";
+import { type Disk, isForbidden, isFull, isMissing, isTaken } from "./disk.ts";
+import { messageOf, UserError } from "./errors.ts";
+import { freeName, localName, privateDirectory } from "./file_name.ts";
+
+/** How often a name that was free may turn out to be taken. */
+const maxPlaceTries = 100;
+
+const incoming = `${privateDirectory}/incoming`;
+const combined = `${privateDirectory}/combined`;
+const damaged = `${privateDirectory}/damaged`;
+
+export class SharedDirectory {
+  /** Absolute, no symbolic link in it. */
+  readonly root: string;
+  readonly disk: Disk;
+  readonly #lock: DirectoryLock;
+  #fileCount = 0;
+
+  private constructor(root: string, disk: Disk, lock: DirectoryLock) {
+    this.root = root;
+    this.disk = disk;
+    this.#lock = lock;
+  }
+
+  /** Throws `UserError` if there is no such directory, it can't be written, or another peer has it. */
+  static open(directory: string, disk: Disk): SharedDirectory {
+    const root = realRoot(directory);
+    try {
+      makePrivate(disk, pathOf(root, privateDirectory));
+      const lock = DirectoryLock.take(pathOf(root, `${privateDirectory}/lock`), directory);
+      return new SharedDirectory(root, disk, lock);
+    } catch (error) {
+      throw userErrorOf(error, `use ${directory}`, directory);
+    }
+  }
+
+  /** Makes room for what is on its way, and clears away what an earlier run left there. */
+  prepare(): void {
+    for (const name of [incoming, combined, damaged]) {
+      if (!this.disk.state(this.path(name))) this.disk.makeDirectory(this.path(name), 0o700);
+    }
+    for (const name of [incoming, combined]) {
+      for (const entry of this.disk.list(this.path(name))) {
+        if (entry.kind !== "directory") this.disk.remove(this.path(`${name}/${entry.name}`));
+      }
+    }
+  }
+
+  /** The path of a name in the directory. */
+  path(name: string): string {
+    return pathOf(this.root, name);
+  }
+
+  /** A path for a chunk on its way, used by nobody else. */
+  incomingPath(digest: Uint8Array, chunk: number): string {
+    return this.path(`${incoming}/${hexOf(digest)}.${chunk}.${++this.#fileCount}`);
+  }
+
+  /** A path for a file on its way, used by nobody else. */
+  combinedPath(digest: Uint8Array): string {
+    return this.path(`${combined}/${hexOf(digest)}.${++this.#fileCount}`);
+  }
+
+  /** Moves a file of the directory out of the way. Returns the name it has from then on. */
+  setAside(name: string): string {
+    const wanted = `${damaged}/${name}`;
+    const isThere = (candidate: string) => this.disk.state(this.path(candidate)) !== null;
+    const aside = freeName(wanted, isThere);
+    this.disk.rename(this.path(name), this.path(aside));
+    return aside;
+  }
+
+  /**
+   * Gives the file at `path` a free name like `wanted`, a remote one, and takes its old one away. Returns
+   * the name.
+   */
+  place(path: string, wanted: string): string {
+    const safe = localName(wanted, { posix: Deno.build.os !== "windows" });
+    const home = this.#makeParents(safe);
+    for (let tries = 0; tries < maxPlaceTries; tries++) {
+      const name = freeName(home, (candidate) => this.disk.state(this.path(candidate)) !== null);
+      if (!this.#move(path, this.path(name))) continue;
+      return name;
+    }
+    throw new UserError("failed", "cannot find a free name: other programs take them");
+  }
+
+  close(): void {
+    this.#lock.release();
+  }
+
+  /** What a failure means to the user. */
+  userError(error: unknown, doing: string): UserError {
+    return userErrorOf(error, doing, this.root);
+  }
+
+  /** False if the name is taken after all. */
+  #move(from: string, to: string): boolean {
+    try {
+      this.disk.link(from, to);
+    } catch (error) {
+      if (isTaken(error)) return false;
+      if (isMissing(error) || isFull(error)) throw error;
+      return this.#moveWithoutLinks(from, to);
+    }
+    this.disk.remove(from);
+    return true;
+  }
+
+  /** Some file systems have no second names. */
+  #moveWithoutLinks(from: string, to: string): boolean {
+    if (this.disk.state(to)) return false;
+    this.disk.rename(from, to);
+    return true;
+  }
+
+  /**
+   * Makes the directories that a name needs, and returns the name: another one if a file, or a link that may lead
+   * anywhere, is where a directory should be.
+   */
+  #makeParents(name: string): string {
+    const parts = name.split("/");
+    const last = parts.pop()!;
+    let parent = "";
+    for (const part of parts) {
+      const wanted = parent === "" ? part : `${parent}/${part}`;
+      parent = freeName(wanted, (candidate) => this.#isInTheWay(candidate));
+      if (!this.disk.state(this.path(parent))) this.disk.makeDirectory(this.path(parent));
+    }
+    return parent === "" ? last : `${parent}/${last}`;
+  }
+
+  #isInTheWay(name: string): boolean {
+    const state = this.disk.state(this.path(name));
+    return state !== null && state.kind !== "directory";
+  }
+}
+
+function realRoot(directory: string): string {
+  let isDirectory;
+  try {
+    isDirectory = Deno.statSync(directory).isDirectory;
+  } catch (error) {
+    if (!isMissing(error)) throw userErrorOf(error, `use ${directory}`, directory);
+    throw new UserError(
+      "failed",
+      `no such directory: ${directory}`,
+      "make it first, or name another with --dir",
+    );
+  }
+  if (!isDirectory) {
+    throw new UserError("failed", `${directory} is not a directory`, "name one with --dir");
+  }
+  return Deno.realPathSync(directory).replaceAll("\\", "/").replace(/\/$/, "");
+}
+
+function makePrivate(disk: Disk, path: string): void {
+  const state = disk.state(path);
+  if (!state) disk.makeDirectory(path, 0o700);
+  else if (state.kind !== "directory") {
+    throw new UserError("failed", `${path} is not a directory`, "move it away: the peer needs it");
+  } else if (Deno.build.os !== "windows") {
+    Deno.chmodSync(path, 0o700);
+  }
+}
+
+function userErrorOf(error: unknown, doing: string, directory: string): UserError {
+  if (error instanceof UserError) return error;
+  if (isFull(error)) {
+    return new UserError(
+      "failed",
+      `no space left on the disk of ${directory}`,
+      "free some and try again: the chunks that are there are kept",
+    );
+  }
+  if (isForbidden(error)) {
+    return new UserError(
+      "failed",
+      `cannot write to ${directory}: permission denied`,
+      "a peer needs a directory that it may write to",
+    );
+  }
+  return new UserError("failed", `cannot ${doing}: ${messageOf(error)}`);
+}
