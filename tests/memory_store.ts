@@ -89,8 +89,9 @@ export class MemoryStore implements ChunkStore {
 
   manifest(digest: Uint8Array): Promise<Manifest | null> {
     const hex = hexOf(digest);
-    const known = this.#contents.get(hex)?.manifest ?? this.#unfinished.get(hex)?.manifest;
-    return Promise.resolve(known ?? null);
+    const whole = this.#contents.get(hex)?.manifest;
+    if (whole) return Promise.resolve({ ...whole, name: this.#nameOf(hex)! });
+    return Promise.resolve(this.#unfinished.get(hex)?.manifest ?? null);
   }
 
   readChunk(
@@ -107,15 +108,19 @@ export class MemoryStore implements ChunkStore {
   }
 
   begin(manifest: Manifest): Promise<PartialFile> {
+    return Promise.try(() => this.#begin(manifest));
+  }
+
+  #begin(manifest: Manifest): PartialFile {
     verifyManifest(manifest);
     const hex = hexOf(manifest.digest);
     const { digest, length } = manifest;
     const chunkCount = chunkCountOf(length);
     if (this.#contents.has(hex)) {
-      return Promise.resolve({ digest, manifest, held: fullBits(chunkCount) });
+      return { digest, manifest, held: fullBits(chunkCount) };
     }
     const known = this.#unfinished.get(hex);
-    if (known?.manifest) return Promise.resolve(partialOf(known));
+    if (known?.manifest) return partialOf(known);
     const held = emptyBits(chunkCount);
     const chunks = new Map<number, Uint8Array>();
     for (const [chunk, bytes] of known?.chunks ?? []) {
@@ -124,7 +129,7 @@ export class MemoryStore implements ChunkStore {
       setBit(held, chunk);
     }
     this.#unfinished.set(hex, { digest, manifest, held, chunks });
-    return Promise.resolve(partialOf(this.#unfinished.get(hex)!));
+    return partialOf(this.#unfinished.get(hex)!);
   }
 
   openChunk(digest: Uint8Array, chunk: number): ChunkWriter {
