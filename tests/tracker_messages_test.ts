@@ -409,6 +409,17 @@ Deno.test("batchAnnouncements() keeps every file in order, in as few announces a
   );
 });
 
+Deno.test("batchAnnouncements() fills an announce to the last byte", () => {
+  const largest = file(1, maxNameBytes, 0);
+  const most = fill(Math.floor(maxTrackerFrameBytes / announcedFileBytes(largest)), largest);
+  const used = encodeTrackerRequest({ type: "announce", files: most }).length;
+  const rest = maxTrackerFrameBytes + 4 - used - announcedFileBytes(file(1, 0, 0));
+  const exact = [...most, file(1, rest, 0)];
+  const tooLarge = [...most, file(1, rest + 1, 0)];
+  assertEquals(batchAnnouncements(exact).map((batch) => batch.length), [exact.length]);
+  assertEquals(batchAnnouncements(tooLarge).map((batch) => batch.length), [most.length, 1]);
+});
+
 Deno.test("batchAnnouncements() gives no batch for no file and parts many small ones", () => {
   assertEquals(batchAnnouncements([]), []);
   const batches = batchAnnouncements(fill(10_000, file(1, 1, 0)));
