@@ -187,7 +187,7 @@ export class FramedStream {
   async #writeBatch(count: number): Promise<void> {
     const batch = this.#queue.slice(0, count);
     const parts = count === 1 ? batch[0]!.parts : batch.flatMap((entry) => entry.parts);
-    if (parts.length === 1) await this.#stream.write(parts[0]!);
+    if (parts.length === 1 && parts[0]!.length > 0) await this.#stream.write(parts[0]!);
     else await this.#writeGathered(parts);
     if (this.#writeError !== null) return;
     this.#queue.splice(0, count);

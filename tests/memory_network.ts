@@ -549,9 +549,10 @@ class MemoryStream implements ByteStream {
     this.#outward.breakOff();
   }
 
+  /** This end has lost the connection; the other finds out for itself. */
   fail(): void {
-    this.#inward.fail();
-    this.#outward.fail();
+    this.#inward.failReader();
+    this.#outward.failWriter();
   }
 }
 
@@ -571,7 +572,9 @@ class Pipe {
   /** Written and not yet read. */
   #outstandingBytes = 0;
   #sentMs = 0;
-  #state: "open" | "ended" | "broken" | "failed" = "open";
+  #state: "open" | "ended" | "broken" = "open";
+  #hasReaderFailed = false;
+  #hasWriterFailed = false;
   #finished = false;
   /** Writes are taken one after the other. */
   #writing: Promise<void> = Promise.resolve();
@@ -585,10 +588,10 @@ class Pipe {
   async read(): Promise<Uint8Array<ArrayBuffer> | null> {
     this.#lent?.fill(0xa5);
     this.#lent = undefined;
-    while (this.#state === "open" && this.#pieces.length === 0) {
+    while (this.#state === "open" && !this.#hasReaderFailed && this.#pieces.length === 0) {
       await new Promise<void>((resolve) => this.#wakeReader = resolve);
     }
-    if (this.#state === "failed") throw new Error(`Cannot read: ${lost}`);
+    if (this.#hasReaderFailed) throw new Error(`Cannot read: ${lost}`);
     const piece = this.#pieces.shift();
     if (piece === undefined) {
       this.#resolveDrained();
@@ -618,8 +621,16 @@ class Pipe {
     this.#settleAs("broken");
   }
 
-  fail(): void {
-    this.#settleAs("failed");
+  failReader(): void {
+    this.#hasReaderFailed = true;
+    this.#pieces.length = 0;
+    this.#resolveDrained();
+    this.#wake();
+  }
+
+  failWriter(): void {
+    this.#hasWriterFailed = true;
+    for (const wake of this.#spaceWaiters.splice(0)) wake();
   }
 
   async #send(bytes: Uint8Array): Promise<void> {
@@ -639,7 +650,7 @@ class Pipe {
 
   #checkWritable(): void {
     if (this.#finished) throw new Error("Cannot write: the stream is finished");
-    if (this.#state !== "open") throw new Error(`Cannot write: ${lost}`);
+    if (this.#state !== "open" || this.#hasWriterFailed) throw new Error(`Cannot write: ${lost}`);
   }
 
   /** Calls `arrive` when the bytes have crossed, in the order of sending. */
@@ -660,20 +671,20 @@ class Pipe {
 
   #retryLater(): void {
     this.#network.settings.clock.setTimer(retransmissionMs, () => {
-      if (this.#state === "failed" || this.#state === "broken") return;
+      if (this.#hasReaderFailed || this.#state === "broken") return;
       if (this.#isCut()) return this.#retryLater();
       for (const arrive of this.#held.splice(0)) arrive();
     });
   }
 
   #arrive(piece: Uint8Array<ArrayBuffer>): void {
-    if (this.#state !== "open") return;
+    if (this.#state !== "open" || this.#hasReaderFailed) return;
     this.#pieces.push(piece);
     this.#wake();
   }
 
-  #settleAs(state: "ended" | "broken" | "failed"): void {
-    if (this.#state === "failed" || this.#state === "broken") return;
+  #settleAs(state: "ended" | "broken"): void {
+    if (this.#state === "broken") return;
     this.#state = state;
     if (state !== "ended") this.#resolveDrained();
     this.#wake();
