@@ -1,0 +1,147 @@
+/**
+ * A tracker on real sockets: the program, and the one that a peer carries inside.
+ */
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { canonicalIp, isIPv6, isLoopback, isPrivate, isUnspecified } from "./address.ts";
+import config from "../deno.json" with { type: "json" };
+import { systemClock, systemRandom } from "./deno_clock.ts";
+import { openEndpoints } from "./deno_endpoints.ts";
+import { exitCode, messageOf, UserError } from "./errors.ts";
+import type { Identity } from "./identity.ts";
+import { formatJoinLink, type JoinLink } from "./join_link.ts";
+import { loadIdentity } from "./key_file.ts";
+import { TrackerNode } from "./tracker_node.ts";
+import { parseTrackerOptions, trackerHelp, type TrackerSettings } from "./tracker_options.ts";
+
+const keyFileName = "key.pem";
+
+const fallbackIp = "127.0.0.1";
+
+export interface StartTrackerOptions {
+  identity: Identity;
+  /** The IP to listen at; null: every address of the machine. */
+  host?: string | null;
+  /** 0: any free one. */
+  port: number;
+  /** What the join link names; null: an address of the machine. */
+  publicHost?: string | null;
+  /** Null: everybody who has the link may join. */
+  secret: string | null;
+}
+
+/** A tracker that takes connections. */
+export interface RunningTracker {
+  readonly link: JoinLink;
+  /** The link in text. It carries the secret. */
+  readonly linkText: string;
+  readonly port: number;
+  readonly node: TrackerNode;
+  /** Tells the peers and ends everything, within a second. */
+  close(): Promise<void>;
+}
+
+/** Starts a tracker in this process. Throws `UserError` when the port can't be had. */
+export async function startTracker(options: StartTrackerOptions): Promise<RunningTracker> {
+  const { identity, host = null, publicHost = null, secret } = options;
+  const endpoints = await openEndpoints({
+    ...(host === null ? {} : { host }),
+    port: options.port,
+    identity,
+  });
+  const { port } = endpoints;
+  const named = publicHost ?? reachableHost(host);
+  const node = new TrackerNode({
+    endpoints: [endpoints.quic, endpoints.tcp],
+    id: identity.id,
+    secret,
+    clock: systemClock,
+    random: systemRandom,
+    trackerIp: canonicalIp(named) ?? reachableHost(host),
+  });
+  node.start();
+  const link: JoinLink = { hosts: [{ host: named, port }], id: identity.id, secret };
+  const close = async () => {
+    await node.close();
+    await endpoints.close();
+  };
+  return { link, linkText: formatJoinLink(link), port, node, close };
+}
+
+/** Runs the program from its arguments to its exit code. Prints whatever goes wrong; never rejects. */
+export async function runTracker(args: readonly string[]): Promise<number> {
+  try {
+    const invocation = parseTrackerOptions(args, (name) => Deno.env.get(name));
+    if (invocation.action === "help") print(trackerHelp());
+    if (invocation.action === "version") print(`tracker ${config.version}`);
+    if (invocation.action === "run") await runUntilStopped(invocation.settings);
+    return exitCode.done;
+  } catch (error) {
+    printError(`error: ${messageOf(error)}`);
+    if (!(error instanceof UserError)) return exitCode.failed;
+    if (error.hint !== undefined) printError(`hint: ${error.hint}`);
+    return exitCode[error.code];
+  }
+}
+
+async function runUntilStopped(settings: TrackerSettings): Promise<void> {
+  const directory = settings.stateDirectory ?? defaultStateDirectory();
+  const identity = loadIdentity(join(directory, keyFileName));
+  const stopped = untilSignal();
+  const tracker = await startTracker({ ...settings, identity });
+  print(
+    settings.json
+      ? JSON.stringify({ event: "ready", link: tracker.linkText })
+      : `join link: ${tracker.linkText}`,
+  );
+  await stopped;
+  await tracker.close();
+}
+
+/** Resolves at Ctrl-C or when the system asks the process to end; a second time ends it at once. */
+function untilSignal(): Promise<void> {
+  const signals: Deno.Signal[] = Deno.build.os === "windows"
+    ? ["SIGINT", "SIGBREAK"]
+    : ["SIGINT", "SIGTERM", "SIGHUP"];
+  let count = 0;
+  return new Promise((resolve) => {
+    const onSignal = () => {
+      if (++count > 1) Deno.exit(exitCode.failed);
+      resolve();
+    };
+    for (const signal of signals) Deno.addSignalListener(signal, onSignal);
+  });
+}
+
+/** The XDG Base Directory Specification's place for state. */
+function defaultStateDirectory(): string {
+  const base = Deno.env.get("XDG_STATE_HOME") || join(homedir(), ".local", "state");
+  return join(base, "p2p-tracker");
+}
+
+/** Where a tracker that listens at `host` can be reached: the machine's first address that isn't loopback. */
+function reachableHost(host: string | null): string {
+  if (host !== null && !isUnspecified(host)) return host;
+  const ips = Deno.networkInterfaces().map(({ address }) => canonicalIp(address))
+    .filter((ip) => ip !== null && !isLoopback(ip));
+  const isUsable = (ip: string | null) => ip !== null && !(isIPv6(ip) && isPrivate(ip));
+  return ips.find((ip) => ip !== null && !isIPv6(ip)) ?? ips.find(isUsable) ?? fallbackIp;
+}
+
+function print(text: string): void {
+  writeAll(Deno.stdout, `${text}\n`);
+}
+
+function printError(text: string): void {
+  writeAll(Deno.stderr, `tracker: ${text}\n`);
+}
+
+/** Whoever has stopped reading doesn't end the tracker. */
+function writeAll(output: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  let bytes: Uint8Array = new TextEncoder().encode(text);
+  try {
+    while (bytes.length > 0) bytes = bytes.subarray(output.writeSync(bytes));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}
