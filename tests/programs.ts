@@ -302,8 +302,12 @@ export class Playground {
     throw new Error(`the list did not become as expected: ${JSON.stringify(files)}`);
   }
 
-  async close(): Promise<void> {
+  async endPrograms(): Promise<void> {
     await Promise.all(this.programs.map((program) => program.kill()));
+  }
+
+  async close(): Promise<void> {
+    await this.endPrograms();
     await Deno.remove(this.root, { recursive: true });
   }
 }
