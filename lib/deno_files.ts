@@ -22,6 +22,7 @@ import { displayName, nameFault } from "./file_name.ts";
 import { FileReader } from "./file_reader.ts";
 import { chunkCountOf, chunkLengthOf, chunkOffsetOf, type Manifest } from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
+import type { ScanProgress } from "./peer_factory.ts";
 import { SharedDirectory } from "./shared_directory.ts";
 import { SharedFiles } from "./shared_files.ts";
 import type { ChunkStore, ChunkWriter, PartialFile, StoreChanges, StoredFile } from "./store.ts";
@@ -47,16 +48,8 @@ const maxListings = 3;
 /** Warnings kept until somebody listens. */
 const maxUnheardWarnings = 1000;
 
-/** How far a scan is. */
-export interface ScanProgress {
-  /** Files to hash, and those that are hashed. */
-  files: number;
-  filesDone: number;
-  bytes: number;
-  bytesDone: number;
-}
-
 export interface OpenStoreOptions {
+  /** Hears how far the first scan is. */
   onProgress?: (progress: ScanProgress) => void;
   /** Whether to watch the directory. Default: yes. */
   watch?: boolean;
@@ -67,24 +60,22 @@ export interface OpenStoreOptions {
 type Rescan = StoreChanges & { added: number; changed: number; removed: number };
 
 /**
- * Opens the shared directory and takes in what is there. Throws `UserError` if there is none, it can't be written, or
- * another peer has it.
+ * Opens the shared directory and locks it. It is empty until the first `scan`. Throws `UserError` if there is no such
+ * directory, it can't be written, or another peer has it.
  */
-export async function openStore(
+export function openStore(
   directory: string,
   options: OpenStoreOptions = {},
 ): Promise<DirectoryStore> {
-  const shared = SharedDirectory.open(directory, options.disk ?? denoDisk);
-  let store: DirectoryStore | null = null;
-  try {
-    store = new DirectoryStore(shared, options);
-    await store.start(options);
-    return store;
-  } catch (error) {
-    if (store) await store.close();
-    else shared.close();
-    throw shared.userError(error, `use ${directory}`);
-  }
+  return Promise.try(() => {
+    const shared = SharedDirectory.open(directory, options.disk ?? denoDisk);
+    try {
+      return new DirectoryStore(shared, options);
+    } catch (error) {
+      shared.close();
+      throw shared.userError(error, `use ${directory}`);
+    }
+  });
 }
 
 export class DirectoryStore implements ChunkStore {
@@ -95,6 +86,7 @@ export class DirectoryStore implements ChunkStore {
   readonly #files: SharedFiles;
   readonly #chunks: ChunkFiles;
   readonly #watch: DirectoryWatch | null;
+  #onProgress: ((progress: ScanProgress) => void) | null;
   /** Names about which the system gave a hint. */
   #hints = new Set<string>();
   /** Files that were written to a moment ago: how they looked, and since when. */
@@ -124,14 +116,20 @@ export class DirectoryStore implements ChunkStore {
     this.#files = new SharedFiles({ ...common, reader: this.#reader });
     this.#chunks = new ChunkFiles({ ...common, syncs: this.#syncs });
     this.#watch = options.watch === false ? null : this.#newWatch();
+    this.#onProgress = options.onProgress ?? null;
   }
 
-  /** For `openStore`: the first scan. */
-  async start(options: OpenStoreOptions): Promise<void> {
-    await this.#serially(() => this.#scan("hash", options.onProgress));
+  /** Takes in what is there: the first scan, before anything else. Throws `UserError`. */
+  async scan(): Promise<void> {
+    try {
+      await this.#serially(() => this.#scan("hash"));
+    } catch (error) {
+      throw this.#directory.userError(error, "look at the directory");
+    }
     this.#files.settleIndex();
     this.#chunks.endEmpty();
     this.#takeChanges();
+    this.#onProgress = null;
   }
 
   files(): StoredFile[] {
@@ -298,7 +296,7 @@ export class DirectoryStore implements ChunkStore {
   // Looking at everything
 
   /** `settle`: what is new is not hashed at once, but when it has come to rest. */
-  async #scan(mode: "hash" | "settle", onProgress?: (progress: ScanProgress) => void) {
+  async #scan(mode: "hash" | "settle"): Promise<void> {
     const started = performance.now();
     const listing = await this.#list();
     for (const fault of listing.faults) this.#warn(fault);
@@ -328,13 +326,9 @@ export class DirectoryStore implements ChunkStore {
     for (const name of this.#chunks.names()) if (!present.has(name)) this.#look(name);
   }
 
-  /** Whether it is a file to be hashed. */
-  #isStranger({ name, state }: ScannedFile): boolean {
-    return !resemblesChunkName(name) && this.#isShareable(name) &&
-      !this.#files.recognise(name, state);
-  }
-
+  /** Whether it is a file that others may have. */
   #isShareable(name: string): boolean {
+    if (resemblesChunkName(name)) return false;
     const fault = nameFault(name);
     if (fault === null) return true;
     if (!this.#unshareable.has(name)) this.#warn(`cannot share ${displayName(name)}: ${fault}`);
@@ -342,24 +336,20 @@ export class DirectoryStore implements ChunkStore {
     return false;
   }
 
-  async #hashAll(
-    strangers: ScannedFile[],
-    onProgress?: (progress: ScanProgress) => void,
-  ): Promise<void> {
-    const bytes = strangers.reduce((sum, { state }) => sum + state.size, 0);
-    const progress = { files: strangers.length, filesDone: 0, bytes, bytesDone: 0 };
+  async #hashAll(strangers: ScannedFile[], progress: ScanProgress): Promise<void> {
     let turn = performance.now();
     for (const { name } of strangers) {
       await this.#hash(name, (count) => {
-        progress.bytesDone += count;
-        onProgress?.({ ...progress });
+        progress.bytes += count;
+        this.#onProgress?.({ ...progress });
       });
-      progress.filesDone++;
-      onProgress?.({ ...progress });
+      progress.files++;
       if (performance.now() - turn < turnMs) continue;
+      this.#onProgress?.({ ...progress });
       await nextTurn();
       turn = performance.now();
     }
+    this.#onProgress?.({ ...progress });
   }
 
   async #hash(name: string, onBytes?: (count: number) => void): Promise<void> {
@@ -438,7 +428,7 @@ export class DirectoryStore implements ChunkStore {
 
   /** Takes in how a name is at this moment. */
   #look(name: string): FileState["kind"] | "missing" {
-    if (!this.#isShareable(name)) return "other";
+    if (!resemblesChunkName(name) && !this.#isShareable(name)) return "other";
     const state = this.#directory.disk.state(this.#directory.path(name));
     if (state?.kind === "directory") return "directory";
     if (state?.kind !== "file") {
@@ -568,6 +558,14 @@ function partOf(
   }
   const count = Math.max(0, Math.min(into.length, chunkLengthOf(length, chunk) - offset));
   return { offset: chunkOffsetOf(length, chunk) + offset, into: into.subarray(0, count) };
+}
+
+/** What is known already counts as done. */
+function progressOf(files: ScannedFile[], strangers: ScannedFile[]): ScanProgress {
+  const bytesIn = (some: ScannedFile[]) => some.reduce((sum, { state }) => sum + state.size, 0);
+  const totalBytes = bytesIn(files);
+  const bytes = totalBytes - bytesIn(strangers);
+  return { files: files.length - strangers.length, totalFiles: files.length, bytes, totalBytes };
 }
 
 function differences(before: Map<string, string>, after: Map<string, string>) {

@@ -6,10 +6,9 @@
  * only if the stamp would have changed: so a file written a moment ago is left alone until the clock of the file
  * system has moved on.
  */
-import { denoDisk, type Disk, type DiskFile, type FileState, isMissing } from "./disk.ts";
+import { type Disk, type DiskFile, type FileState, isMissing } from "./disk.ts";
 import { maxFileBytes } from "./constants.ts";
-import { messageOf, UserError } from "./errors.ts";
-import { displayName } from "./file_name.ts";
+import { messageOf } from "./errors.ts";
 import { ContentHasher } from "./manifest.ts";
 
 const stepBytes = 1024 * 1024;
@@ -50,17 +49,6 @@ export async function hashFile(
     if (isMissing(error)) return { kind: "gone" };
     return { kind: "unreadable", reason: messageOf(error) };
   }
-}
-
-/** The digest of any file that the user names. Throws `UserError`. */
-export async function digestOfFile(path: string, options: HashOptions = {}): Promise<Uint8Array> {
-  const name = displayName(path);
-  const real = await Deno.realPath(path).catch(() => path);
-  const outcome = await hashFile(denoDisk, real, options);
-  if (outcome.kind === "hashed") return outcome.content.digest;
-  if (outcome.kind === "gone") throw new UserError("failed", `no such file: ${name}`);
-  if (outcome.kind === "changed") throw new UserError("failed", `${name} is being written to`);
-  throw new UserError("failed", `cannot read ${name}: ${outcome.reason}`);
 }
 
 async function hashQuiet(disk: Disk, path: string, options: HashOptions): Promise<HashOutcome> {

@@ -69,6 +69,20 @@ export class FileIndex {
     }
   }
 
+  /** Opens the index to look at it, also while a peer uses it; null if there is none that can be read. */
+  static look(path: string, options: IndexOptions): FileIndex | null {
+    if (!exists(path)) return null;
+    try {
+      const database = new DatabaseSync(path, { readOnly: true });
+      const version = numberOf(database, "PRAGMA user_version", "user_version");
+      if (version === schemaVersion) return new FileIndex(database, options);
+      database.close();
+    } catch (error) {
+      options.onWarning(`the index of the directory is unreadable (${messageOf(error)})`);
+    }
+    return null;
+  }
+
   /** All files of which the content is known. */
   files(): IndexedFile[] {
     return this.#rows("SELECT name, stamp, digest, length FROM files JOIN contents USING (digest)")
@@ -219,9 +233,8 @@ export class FileIndex {
 function openDatabase(path: string): DatabaseSync {
   const database = new DatabaseSync(path);
   try {
-    // The directory is locked, so nobody else opens this; a lost last transaction costs some hashing.
-    database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = NORMAL");
-    database.exec("PRAGMA journal_mode = WAL");
+    // A last transaction that a power cut takes away costs some hashing, no more.
+    database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
     const version = numberOf(database, "PRAGMA user_version", "user_version");
     if (version === 0) database.exec(`BEGIN; ${schema}; COMMIT`);
     else if (version !== schemaVersion) throw new Error(`it has version ${version}`);

@@ -1,7 +1,7 @@
 /**
  * What the tests of chunk stores share: a directory of their own, sample files, a download from one store to another.
  */
-import { DirectoryStore, openStore, type OpenStoreOptions } from "../lib/deno_files.ts";
+import { type DirectoryStore, openStore, type OpenStoreOptions } from "../lib/deno_files.ts";
 import { chunkCountOf, chunkLengthOf, chunkOffsetOf, type Manifest } from "../lib/manifest.ts";
 import type { ChunkStore, StoreChanges } from "../lib/store.ts";
 import { manifestOf } from "./memory_store.ts";
@@ -26,11 +26,17 @@ export interface OpenedStore extends AsyncDisposable {
   warnings: string[];
 }
 
-/** Opens a store, unwatched unless told otherwise, to be closed with `await using`. */
+/** Opens and scans a store, unwatched unless told otherwise, to be closed with `await using`. */
 export async function opened(path: string, options: OpenStoreOptions = {}): Promise<OpenedStore> {
   const store = await openStore(path, { watch: false, ...options });
   const warnings: string[] = [];
   store.onWarning((text) => void warnings.push(text));
+  try {
+    await store.scan();
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
   return { store, warnings, [Symbol.asyncDispose]: () => store.close() };
 }
 
