@@ -302,9 +302,10 @@ export class DirectoryStore implements ChunkStore {
     for (const fault of listing.faults) this.#warn(fault);
     this.#forgetMissing(new Set(listing.files.map(({ name }) => name)));
     const chunkFiles = listing.files.filter(({ name }) => resemblesChunkName(name));
-    const strangers = listing.files.filter((file) => this.#isStranger(file));
+    const files = listing.files.filter(({ name }) => this.#isShareable(name));
+    const strangers = files.filter(({ name, state }) => !this.#files.recognise(name, state));
     if (mode === "settle") { for (const { name, state } of strangers) this.#settle(name, state); }
-    else await this.#hashAll(strangers, onProgress);
+    else await this.#hashAll(strangers, progressOf(files, strangers));
     for (const file of chunkFiles) await this.#takeChunk(file);
     await this.#endComplete();
     this.#files.flush();
