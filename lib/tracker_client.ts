@@ -44,6 +44,9 @@ const announcementMs = 8_000;
 /** Requests asked and not ended. */
 const maxOutstanding = 1_024;
 
+/** Notes of `probing` that wait to be sent. */
+const maxNotes = 64;
+
 /** A tracker may ask for heartbeats no more, and no less, often than this. */
 const minHeartbeatMs = 1_000;
 const maxHeartbeatMs = 60_000;
@@ -88,6 +91,8 @@ export type TrackerClientEvent =
   | { type: "introduction"; introduction: IntroductionMessage }
   /** A relayed path that the other side asked for. */
   | { type: "relayed"; token: Uint8Array; address: SocketAddress }
+  /** The other side of an introduction looks for a port of ours from there. */
+  | { type: "probing"; token: Uint8Array; address: SocketAddress }
   /** The tracker didn't take something that needs no answer. */
   | { type: "complaint"; failure: TrackerFailure; text: string }
   /** The tracker has answered our goodbye. */
@@ -128,6 +133,8 @@ export class TrackerClient {
   readonly #events: TrackerClientEvent[] = [];
   /** What is to be said at once: join, goodbye. */
   #urgent: TrackerRequest | null = null;
+  /** What needs no answer and is of no use on another connection. */
+  readonly #notes: TrackerRequest[] = [];
   /** Everything that the tracker should know of us, by digest in hex. */
   readonly #files = new Map<string, AnnouncedFile>();
   /** Files to be announced. */
@@ -178,6 +185,7 @@ export class TrackerClient {
     this.#state = { name: "disconnected" };
     this.#observed = null;
     this.#urgent = null;
+    this.#notes.length = 0;
     this.#unheardAnnouncements = 0;
     for (const request of this.#outstanding.keys()) {
       if (!this.#unsent.has(request)) this.#failRequest(request, "lost", "the tracker is gone");
@@ -227,6 +235,12 @@ export class TrackerClient {
     }
   }
 
+  /** Has the other side of an introduction told that it is looked for from our `port`. */
+  probing(token: Uint8Array, port: number): void {
+    if (!this.isJoined || this.#notes.length >= maxNotes) return;
+    this.#notes.push({ type: "probing", token: token.slice(), port });
+  }
+
   /** Asks the tracker, as soon as there is one. The number comes back with an event. */
   ask(question: Question, now: number): number {
     const request = this.#nextRequest++;
@@ -265,6 +279,9 @@ export class TrackerClient {
       case "relayed":
         if (message.request !== 0) return this.#handleAnswer(message);
         this.#events.push({ type: "relayed", token: message.token, address: message.address });
+        return;
+      case "probing":
+        this.#events.push(message);
         return;
       case "failure":
         return this.#handleFailure(message);
@@ -309,6 +326,8 @@ export class TrackerClient {
       state.answerDeadline ??= now + patienceMs;
       return { type: "heartbeat", sent: Math.floor(now) };
     }
+    const note = this.#notes.shift();
+    if (note !== undefined) return note;
     const announcesFirst = !this.#announcedLast || this.#unsent.size === 0;
     const message = announcesFirst ? this.#nextStatement() ?? this.#nextQuestion() : null;
     this.#announcedLast = message?.type === "announce";

@@ -105,6 +105,8 @@ export interface TrackerLinkListeners {
   onIntroduction?(introduction: IntroductionMessage): void;
   /** A relayed path that the other side of an introduction asked for. */
   onRelayed?(token: Uint8Array, address: SocketAddress): void;
+  /** The other side of an introduction looks for a port of ours from there. */
+  onProbing?(token: Uint8Array, address: SocketAddress): void;
   /** The link is up, each time; what was announced is said again by itself. */
   onJoined?(tracker: JoinedTracker): void;
   /** Our address, as the tracker sees it, has changed. */
@@ -251,6 +253,12 @@ export class TrackerLink {
     throw new UserError("failed", "the tracker relays nothing");
   }
 
+  /** Has the other side of an introduction told that it is looked for from our `port`. */
+  probing(token: Uint8Array, port: number): void {
+    this.#client.probing(token, port);
+    this.#drive();
+  }
+
   /** Leaves the tracker, waiting for its answer no longer than a second, and ends the link. */
   async goodbye(): Promise<void> {
     if (this.#state === "connected" && this.#line !== null) {
@@ -319,9 +327,7 @@ export class TrackerLink {
         unresolved = error;
       }
     }
-    if (ways.length === 0) {
-      throw new UserError("unreachable", `${this.#cannotReach()}: ${reasonOf(unresolved)}`);
-    }
+    if (ways.length === 0) throw this.#dialError(unresolved);
     try {
       return await raceAttempts(ways.slice(0, maxAttempts), {
         clock,
@@ -492,6 +498,8 @@ export class TrackerLink {
         return this.#listeners.onIntroduction?.(event.introduction);
       case "relayed":
         return this.#listeners.onRelayed?.(event.token, event.address);
+      case "probing":
+        return this.#listeners.onProbing?.(event.token, event.address);
       case "complaint":
         return this.#warnOnce(`the tracker says: ${printable(event.text)}`);
       case "farewell":

@@ -106,6 +106,11 @@ export type TrackerRequest =
   | { type: "introduce"; request: number; digest: Uint8Array; peer: Uint8Array }
   /** Asks for a relayed path for an introduction under way. */
   | { type: "relay"; request: number; token: Uint8Array }
+  /**
+   * This side of an introduction looks for a port of the other's from a raw socket that was seen at `port`; the
+   * IP address is known.
+   */
+  | { type: "probing"; token: Uint8Array; port: number }
   | { type: "heartbeat"; sent: number }
   | { type: "goodbye" };
 
@@ -155,6 +160,8 @@ export type TrackerResponse =
   }
   /** To both sides: send to, and be reached from, this address of the tracker's. */
   | { type: "relayed"; request: number; token: Uint8Array; address: SocketAddress }
+  /** The other side of an introduction looks for a port of ours from there. */
+  | { type: "probing"; token: Uint8Array; address: SocketAddress }
   /** `sent` is the heartbeat's; `observed` may have changed. */
   | { type: "heartbeat"; sent: number; observed: SocketAddress }
   | { type: "failure"; request: number; failure: TrackerFailure; text: string }
@@ -241,6 +248,7 @@ const requestTable: MessageTable<TrackerRequest> = {
   relay: { code: 0x17, fields: { request: u64, token } },
   heartbeat: { code: 0x18, fields: { sent: u64 } },
   goodbye: { code: 0x19, fields: {} },
+  probing: { code: 0x1a, fields: { token, port: u16 } },
 };
 
 const responseTable: MessageTable<TrackerResponse> = {
@@ -283,6 +291,7 @@ const responseTable: MessageTable<TrackerResponse> = {
     fields: { request: u64, failure: choice(failures), text: remark(maxTextBytes) },
   },
   goodbye: { code: 0x27, fields: {} },
+  probing: { code: 0x28, fields: { token, address: socketAddress } },
 };
 
 const requests = new MessageCodec(requestTable, maxTrackerFrameBytes);

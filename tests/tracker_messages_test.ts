@@ -72,6 +72,11 @@ const goldenRequests: GoldenRow<TrackerRequest>[] = [
     value: { type: "have", digest, chunks: [] },
     hex: "00000023 12 11*32 0000",
   },
+  {
+    name: "probing from the last port",
+    value: { type: "probing", token, port: 65_535 },
+    hex: "00000013 1a 33*16 ffff",
+  },
 ];
 
 const goldenResponses: GoldenRow<TrackerResponse>[] = [
@@ -113,6 +118,11 @@ const goldenResponses: GoldenRow<TrackerResponse>[] = [
       echoPort: 0,
     },
     hex: "0000001c 20 10 00*15 01 0001 00000001 0000 0000",
+  },
+  {
+    name: "probing over IPv6",
+    value: { type: "probing", token, address: { ip: "2001:db8::1", port: 7401 } },
+    hex: "00000024 28 33*16 10 20010db8 00*11 01 1ce9",
   },
 ];
 
@@ -342,6 +352,8 @@ Deno.test("encoders throw RangeError when a field is outside of its limits", () 
     { type: "withdraw", digests: fill(maxDigestsPerWithdraw + 1, digest) },
     { type: "heartbeat", sent: 1.5 },
     { type: "relay", request: 1, token: new Uint8Array(15) },
+    { type: "probing", token: new Uint8Array(15), port: 1 },
+    { type: "probing", token, port: 65_536 },
   ];
   for (const message of wrongRequests) {
     assertThrows(() => encodeTrackerRequest(message), RangeError, undefined, message.type);
