@@ -81,6 +81,7 @@ export class DownloadTask implements DownloadHandle {
   readonly #sources = new Map<string, SourceRecord>();
   readonly #askedAt = new Map<string, number>();
   readonly #manifestAskedOf = new Set<string>();
+  #manifestAskedOn: PeerLink | null = null;
   readonly #meter: RateMeter;
   readonly #startedAt: number;
   #resolveDone: (status: DownloadStatus) => void = () => {};
@@ -159,12 +160,19 @@ export class DownloadTask implements DownloadHandle {
   addSource(link: PeerLink, held: Uint8Array | null): void {
     if (this.isEnded || this.#sources.get(link.peer)?.link === link) return;
     if (this.#liveSources() >= maxSources) return;
-    const chunks = this.#sources.get(link.peer)?.chunks ?? 0;
-    const record: SourceRecord = { peer: link.peer, via: link.via, link, held, chunks };
+    const known = this.#sources.get(link.peer);
+    const record: SourceRecord = {
+      peer: link.peer,
+      via: link.via,
+      link,
+      held: held ?? known?.held ?? null,
+      chunks: known?.chunks ?? 0,
+    };
     this.#sources.set(link.peer, record);
+    known?.link?.cancelWaiting(this.digest);
     if (held === null) link.askBitfield(this.digest);
     this.#askManifest();
-    if (held !== null) this.#join(record);
+    this.#join(record);
   }
 
   linkDown(link: PeerLink): void {
@@ -172,7 +180,6 @@ export class DownloadTask implements DownloadHandle {
     if (record?.link !== link) return;
     record.link = null;
     this.#askedAt.delete(link.peer);
-    this.#manifestAskedOf.delete(link.peer);
     this.#input({ type: "source-left", source: link.peer });
     if (this.isEnded) return;
     this.#askManifest();
@@ -191,7 +198,10 @@ export class DownloadTask implements DownloadHandle {
 
   handleLinkEvent(link: PeerLink, event: LinkEvent): void {
     const record = this.#sources.get(link.peer);
-    if (this.isEnded || !record || record.link !== link) return;
+    if (this.isEnded || !record) return;
+    // What was asked on a link that a better one has replaced counts all the same, but for refusals: what was
+    // cancelled there is asked again here.
+    if (record.link !== link && event.type === "rejected") return;
     switch (event.type) {
       case "bitfield":
         return this.#learnBitfield(record, event);
@@ -270,6 +280,7 @@ export class DownloadTask implements DownloadHandle {
   #forgetSource(record: SourceRecord): void {
     this.#input({ type: "source-left", source: record.peer });
     record.link = null;
+    this.#manifestAskedOn = null;
     this.#askManifest();
   }
 
@@ -282,17 +293,22 @@ export class DownloadTask implements DownloadHandle {
     return { digest: this.digest, length, name, hashes };
   }
 
-  /** Asks one source at a time, the next when it is late. */
+  /** Asks one source at a time, the next when it is late or gone. */
   #askManifest(): void {
+    const isWaiting = this.#manifestAskedOn?.isOpen && this.#manifestTimer !== null;
+    if (this.#manifest || this.isEnded || isWaiting) return;
+    const live = [...this.#sources.values()].filter(({ link }) => link !== null);
+    if (live.every(({ peer }) => this.#manifestAskedOf.has(peer))) this.#manifestAskedOf.clear();
+    const next = live.find(({ peer }) => !this.#manifestAskedOf.has(peer));
+    if (!next?.link) return;
+    this.#manifestAskedOf.add(next.peer);
+    this.#manifestAskedOn = next.link;
+    next.link.askManifest(this.digest);
     this.#manifestTimer?.cancel();
-    if (this.#manifest || this.isEnded) return;
-    for (const { peer, link } of this.#sources.values()) {
-      if (!link || this.#manifestAskedOf.has(peer)) continue;
-      this.#manifestAskedOf.add(peer);
-      link.askManifest(this.digest);
-      this.#manifestTimer = this.#swarm.clock.setTimer(manifestAnswerMs, () => this.#askManifest());
-      return;
-    }
+    this.#manifestTimer = this.#swarm.clock.setTimer(manifestAnswerMs, () => {
+      this.#manifestTimer = null;
+      this.#askManifest();
+    });
   }
 
   async #takeManifest(record: SourceRecord, manifest: Manifest): Promise<void> {
@@ -347,6 +363,7 @@ export class DownloadTask implements DownloadHandle {
   #noteStored(record: SourceRecord, chunk: number): void {
     if (!this.#machine?.wants(chunk)) return;
     record.chunks++;
+    record.via = record.link?.via ?? record.via;
     this.#swarm.stored(this.digest, chunk);
     this.#input({ type: "chunk-stored", source: record.peer, chunk });
   }
@@ -437,7 +454,7 @@ export class DownloadTask implements DownloadHandle {
     const useful = [...this.#sources.values()].filter(({ link, chunks }) => link || chunks > 0);
     return useful.map(({ peer, via, chunks, link }) => ({
       peer,
-      via,
+      via: link?.via ?? via,
       chunks,
       bytesPerSecond: this.isEnded ? 0 : this.#machine?.rateOf(peer, now) ?? 0,
       roundTripMs: link?.roundTripMs ?? null,

@@ -29,6 +29,9 @@ import type { TransferLimits } from "./transfer_limits.ts";
 /** Streams that a dialler adds to the first, where the transport has them, so that one window doesn't limit. */
 const addedStreams = 4;
 
+/** How long a link may go on with what is under way when a better one has taken over. */
+const retireMs = 10_000;
+
 /** What a peer's frames may be. */
 export const peerFrameLimits: FrameLimits = {
   maxFrameBytes: maxPeerFrameBytes,
@@ -72,7 +75,6 @@ export interface LinkOptions {
   peer: string;
   /** Whether this side dialled. */
   dialled: boolean;
-  via: Via;
   clock: Clock;
   store: ChunkStore;
   holdings: Holdings;
@@ -102,12 +104,14 @@ interface OwedChunk {
 
 export class PeerLink {
   readonly peer: string;
-  readonly via: Via;
-  readonly dialled: boolean;
   readonly #options: LinkOptions;
   readonly #session: PeerSession;
   readonly #lanes: Lane[] = [];
   readonly #uploadMeter: RateMeter;
+  #via: Via;
+  #whyRelayed: string | null = null;
+  #isNominated = false;
+  #isRetiring = false;
   #timer: Timer | null = null;
   #end: LinkEnd | null = null;
   #roundTripMs: number | null = null;
@@ -117,11 +121,31 @@ export class PeerLink {
   constructor(options: LinkOptions) {
     this.#options = options;
     this.peer = options.peer;
-    this.via = options.via;
-    this.dialled = options.dialled;
+    this.#via = options.connection.kind;
     const now = options.clock.now();
     this.#session = new PeerSession(now);
     this.#uploadMeter = new RateMeter(now);
+  }
+
+  get via(): Via {
+    return this.#via;
+  }
+
+  /** Why the path is relayed; null if it is not. */
+  get whyRelayed(): string | null {
+    return this.#whyRelayed;
+  }
+
+  /** Whether both sides have agreed on this path. */
+  get isNominated(): boolean {
+    return this.#isNominated;
+  }
+
+  /** This is the best path between the two. */
+  nominate(via: Via, whyRelayed: string | null): void {
+    this.#isNominated = true;
+    this.#via = via;
+    this.#whyRelayed = whyRelayed;
   }
 
   get isOpen(): boolean {
@@ -178,6 +202,19 @@ export class PeerLink {
     this.#input({ type: "stored-chunk", digest, chunk });
   }
 
+  /** Asks for none of the chunks that have not begun to come: they are asked for elsewhere. */
+  cancelWaiting(digest: Uint8Array): void {
+    this.#input({ type: "cancel-waiting", digest });
+  }
+
+  /** Ends the link as soon as nothing is under way on it, or after a while. */
+  retire(): void {
+    if (!this.isOpen || this.#isRetiring) return;
+    this.#isRetiring = true;
+    this.#options.clock.setTimer(retireMs, () => this.close("a better path took over"));
+    this.#pump();
+  }
+
   /** Ends the link. */
   close(text: string): void {
     this.#finish({ text, misbehaved: false });
@@ -203,6 +240,7 @@ export class PeerLink {
     }
     this.#noteIdle();
     this.#armTimer();
+    if (this.#isRetiring && this.#session.isQuiet) this.close("a better path took over");
   }
 
   #noteIdle(): void {

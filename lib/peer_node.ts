@@ -5,7 +5,9 @@
  */
 import { isFull } from "./bitfield.ts";
 import { Catalogue } from "./catalogue.ts";
-import { Connector, type Established, type Introduction, isBetter } from "./connector.ts";
+import { Connector, type Traversal } from "./connector.ts";
+import type { Established, Introduction } from "./introduced_pair.ts";
+import { LinkTable } from "./link_table.ts";
 import type {
   Download,
   Holder,
@@ -14,6 +16,7 @@ import type {
   PeerControl,
   PeerStatus,
   ScanSummary,
+  Via,
 } from "./control.ts";
 import { formatAddress } from "./address.ts";
 import { DownloadTask, type Swarm } from "./download_task.ts";
@@ -21,7 +24,7 @@ import { messageOf } from "./errors.ts";
 import { encodeId, type Identity } from "./identity.ts";
 import { chunkCountOf, type Manifest } from "./manifest.ts";
 import { type LinkEnd, type LinkEvent, PeerLink } from "./peer_link.ts";
-import type { Clock, Endpoint, Random, Timer } from "./ports.ts";
+import type { Clock, Connection, Endpoint, Random, Timer } from "./ports.ts";
 import type { ChunkStore, PartialFile, StoreChanges } from "./store.ts";
 import type { TrackerLink } from "./tracker_link.ts";
 import { holdersOf, listedFiles } from "./tracker_view.ts";
@@ -42,6 +45,7 @@ export interface PeerNodeOptions {
   endpoints: Endpoint[];
   store: ChunkStore;
   tracker: TrackerLink;
+  traversal: Traversal;
   /** The join link, as text. */
   link: string;
   rates: TransferRates;
@@ -58,7 +62,7 @@ export class PeerNode implements PeerControl {
   readonly #catalogue = new Catalogue();
   readonly #connector: Connector;
   readonly #limits: TransferLimits;
-  readonly #links = new Map<string, PeerLink>();
+  readonly #links = new LinkTable();
   /** By digest: the running ones, and those that ended, for `status`. */
   readonly #downloads = new Map<string, DownloadTask>();
   readonly #adoptions = new Map<string, DownloadTask>();
@@ -79,8 +83,10 @@ export class PeerNode implements PeerControl {
     this.#connector = new Connector({
       ...options,
       isBanned: (peer) => this.#banned.has(peer),
-      onEstablished: (established) => this.#addLink(established),
-      onUnreachable: (peer, reason) => this.#noteUnreachable(peer, reason),
+      onOpened: (established) => this.#addLink(established),
+      onNominated: (connection, via, why) => this.#nominate(connection, via, why),
+      onSurplus: (connection) => this.#links.of(connection)?.retire(),
+      onUnreachable: (peer, reasons) => this.#noteUnreachable(peer, reasons),
     });
   }
 
@@ -92,6 +98,7 @@ export class PeerNode implements PeerControl {
     store.onWarning((text) => this.#notify("warning", text));
     tracker.listen({
       onIntroduction: (introduction) => this.#connector.handleIntroduction(introduction),
+      onRelayed: (token, address) => this.#connector.handleRelayed(token, address),
       onLost: (reason) => this.#notify("warning", `lost the tracker, trying again: ${reason}`),
       onJoined: () => this.#notify("info", "the tracker is back"),
       onWarning: (text) => this.#notify("warning", text),
@@ -164,7 +171,7 @@ export class PeerNode implements PeerControl {
     for (const task of this.#tasks()) task.cancel();
     await tracker.goodbye();
     this.#connector.close();
-    for (const link of [...this.#links.values()]) link.close("this peer quits");
+    for (const link of this.#links.all()) link.close("this peer quits");
     await Promise.all(endpoints.map((endpoint) => endpoint.close()));
     await store.close();
     await onQuit?.();
@@ -186,7 +193,7 @@ export class PeerNode implements PeerControl {
   }
 
   #uploads(): PeerStatus["uploads"] {
-    const uploads = [...this.#links.values()].map(({ peer, via, uploaded }) => ({
+    const uploads = this.#links.all().map(({ peer, via, uploaded }) => ({
       peer,
       via,
       ...uploaded,
@@ -197,32 +204,36 @@ export class PeerNode implements PeerControl {
   // ── links ────────────────────────────────────────────────────────────────────────────────────────────────
 
   #addLink(established: Established): void {
-    const { connection, joined, peer, dialled, via } = established;
-    const other = this.#links.get(peer);
+    const { connection, joined, peer, dialled } = established;
     const isRefused = this.#quitting !== null || this.#banned.has(peer);
-    if (isRefused || (!other && this.#links.size >= maxLinks)) return connection.close();
-    if (other && !isBetter(established, other, { self: this.#self, peer })) {
-      return connection.close();
-    }
+    if (isRefused || this.#links.size >= maxLinks) return connection.close();
     const { clock, store } = this.#options;
     const link: PeerLink = new PeerLink({
       connection,
       stream: joined.stream,
       peer,
       dialled,
-      via,
       clock,
       store,
       limits: this.#limits,
       holdings: this.#catalogue,
       wants: (digest, chunk) => this.#taskOf(digest)?.wants(chunk) ?? false,
       onEvent: (event) => this.#handleLinkEvent(link, event),
-      onEnd: (end) => this.#removeLink(link, end),
+      onEnd: (end) => this.#removeLink(connection, { link, end }),
     });
-    this.#links.set(peer, link);
+    this.#links.add(connection, link);
     link.start();
+  }
+
+  #nominate(connection: Connection, via: Via, why: string | null): void {
+    const link = this.#links.of(connection);
+    if (!link) return;
+    link.nominate(via, why);
+    if (this.#links.choose(link)) this.#useLink(link);
+  }
+
+  #useLink(link: PeerLink): void {
     for (const task of this.#tasks()) task.linkUp(link);
-    other?.close("a better connection took over");
   }
 
   #handleLinkEvent(link: PeerLink, event: LinkEvent): void {
@@ -230,14 +241,15 @@ export class PeerNode implements PeerControl {
     const task = this.#taskOf(digest);
     if (!task) return;
     // Who wants the file that is being downloaded here may have other chunks of it.
-    if (event.type === "wanted") task.addSource(link, null);
+    if (event.type === "wanted") task.addSource(this.#links.to(link.peer) ?? link, null);
     else task.handleLinkEvent(link, event);
   }
 
-  #removeLink(link: PeerLink, end: LinkEnd): void {
-    if (this.#links.get(link.peer) === link) this.#links.delete(link.peer);
+  #removeLink(connection: Connection, { link, end }: { link: PeerLink; end: LinkEnd }): void {
+    const next = this.#links.remove(connection);
     if (end.misbehaved) this.#noteMisbehaviour(link.peer, end.text);
     for (const task of this.#tasks()) task.linkDown(link);
+    if (next) this.#useLink(next);
   }
 
   #noteMisbehaviour(peer: string, text: string): void {
@@ -250,11 +262,13 @@ export class PeerNode implements PeerControl {
     if (this.#banned.has(peer)) return;
     if (this.#banned.size < maxBanned) this.#banned.add(peer);
     this.#notify("warning", `peer ${peer.slice(0, 8)} ${reason}: not asked again`);
-    this.#links.get(peer)?.close(reason);
+    for (const link of this.#links.allTo(peer)) link.close(reason);
   }
 
-  #noteUnreachable(peer: string, reason: string): void {
-    for (const task of this.#tasks()) task.noteObstacle(`peer ${peer.slice(0, 8)}: ${reason}`);
+  #noteUnreachable(peer: string, reasons: string[]): void {
+    for (const task of this.#tasks()) {
+      task.noteObstacle(`peer ${peer.slice(0, 8)}: ${reasons.join("; ")}`);
+    }
   }
 
   // ── downloads ────────────────────────────────────────────────────────────────────────────────────────────
@@ -292,7 +306,7 @@ export class PeerNode implements PeerControl {
       store,
       self: this.#self,
       holders: (digest) => tracker.holders(digest),
-      linkTo: (peer) => this.#links.get(peer),
+      linkTo: (peer) => this.#links.to(peer),
       introduce: (digest, peer) => this.#introduce(digest, peer),
       began: (partial) => this.#noteBegun(partial),
       stored: (digest, chunk) => this.#noteStored(digest, chunk),
@@ -315,7 +329,7 @@ export class PeerNode implements PeerControl {
   #noteStored(digest: Uint8Array, chunk: number): void {
     this.#catalogue.markChunk(digest, chunk);
     this.#tellTracker();
-    for (const link of this.#links.values()) link.tellStored(digest, chunk);
+    for (const link of this.#links.all()) link.tellStored(digest, chunk);
   }
 
   #noteCombined({ digest, length }: Manifest, path: string): void {
@@ -328,7 +342,7 @@ export class PeerNode implements PeerControl {
 
   #keepHouse(): void {
     const now = this.#options.clock.now();
-    for (const link of [...this.#links.values()]) {
+    for (const link of this.#links.all()) {
       if (link.idleSince !== null && now - link.idleSince >= idleLinkMs) link.close("it was idle");
     }
     if (now - this.#adoptedAt >= adoptionMs) {

@@ -29,6 +29,8 @@ export type SessionInput =
   | { type: "ask-manifest"; digest: Uint8Array }
   | { type: "ask-chunk"; digest: Uint8Array; chunk: number; length: number }
   | { type: "cancel-chunk"; digest: Uint8Array; chunk: number }
+  /** All chunks of the file that have not begun to come. */
+  | { type: "cancel-waiting"; digest: Uint8Array }
   /** This side stored a chunk: told if the other is interested. */
   | { type: "stored-chunk"; digest: Uint8Array; chunk: number }
   /** The chunk that was asked of this side is sent, or won't be. */
@@ -94,6 +96,12 @@ export class PeerSession {
     return this.#asked.size + this.#owed.size + this.#myInterests.size +
         this.#theirInterests.size ===
       0;
+  }
+
+  /** Whether no chunk is owed either way. */
+  get isQuiet(): boolean {
+    const isArriving = [...this.#streams.values()].some(({ arrival }) => arrival !== null);
+    return this.#asked.size + this.#owed.size === 0 && !isArriving;
   }
 
   handleInput(input: SessionInput, now: number): void {
@@ -178,6 +186,8 @@ export class PeerSession {
         return this.#askChunk(input);
       case "cancel-chunk":
         return this.#cancelChunk(digest, input.chunk);
+      case "cancel-waiting":
+        return this.#cancelWaiting(digest);
     }
   }
 
@@ -197,6 +207,14 @@ export class PeerSession {
     const stream = this.#asked.get(chunkKey(digest, chunk))?.stream ??
       this.#streamOfArrival(digest, chunk);
     if (stream !== null) this.#send({ type: "cancel", digest, chunk }, stream);
+  }
+
+  #cancelWaiting(digest: Uint8Array): void {
+    const prefix = `${digest.toHex()}.`;
+    for (const [key, { stream }] of this.#asked) {
+      if (!key.startsWith(prefix)) continue;
+      this.#send({ type: "cancel", digest, chunk: Number(key.slice(prefix.length)) }, stream);
+    }
   }
 
   #streamOfArrival(digest: Uint8Array, chunk: number): number | null {

@@ -75,7 +75,7 @@ export class MemorySwarm {
       resolve: (host) => Promise.resolve([host]),
       clock: this.clock,
       random,
-      local: { listenPort: port, hosts: [{ ip, port }], nat: "unknown" },
+      local: { listenPort: port, hosts: [{ ip, port }], nat: "open" },
     });
     await this.clock.run(tracker.connect(), 60_000);
     const notices: Notice[] = [];
@@ -84,6 +84,13 @@ export class MemorySwarm {
       endpoints,
       store,
       tracker,
+      traversal: {
+        natClass: () => "open",
+        isAtLoopback: () => false,
+        openEndpoint: null,
+        birthdayFor: () => null,
+        askRelay: null,
+      },
       link: formatJoinLink(this.link),
       rates,
       clock: this.clock,

@@ -94,7 +94,6 @@ function sideOf(
   const link = new PeerLink({
     ...ready,
     peer: "other",
-    via: ready.connection.kind,
     clock,
     store,
     holdings,
