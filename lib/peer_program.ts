@@ -1,8 +1,8 @@
 /**
  * The peer as a program: the real streams, signals, clock and peer behind the command line.
  */
-import type { PeerControl } from "./control.ts";
 import { systemClock } from "./deno_clock.ts";
+import { startRealPeer, visitRealTracker } from "./deno_peer.ts";
 import { UserError } from "./errors.ts";
 import { digestFile } from "./file_digest.ts";
 import { type Prompt, runPeer } from "./one_shot.ts";
@@ -63,19 +63,6 @@ function listenForSignals(stopping: AbortController): () => void {
   return () => {
     for (const signal of stopSignals) Deno.removeSignalListener(signal, onSignal);
   };
-}
-
-/** Starts the peer that `peer_node.ts` builds on real sockets and files. */
-export function startRealPeer(
-  _settings: PeerSettings,
-  _listeners: StartListeners,
-): Promise<PeerControl> {
-  return Promise.reject(notBuiltIn("sharing"));
-}
-
-/** Opens a connection to the tracker without a directory behind it. */
-function visitRealTracker(_settings: PeerSettings, _signal: AbortSignal): Promise<TrackerVisit> {
-  return Promise.reject(notBuiltIn("asking a tracker"));
 }
 
 function notBuiltIn(what: string): UserError {
