@@ -5,7 +5,7 @@
  * copied. A file of one chunk needs no copy.
  */
 import type { BegunFile, ChunkFiles } from "./chunk_files.ts";
-import type { DiskFile } from "./disk.ts";
+import { type DiskFile, isMissing } from "./disk.ts";
 import { UserError } from "./errors.ts";
 import {
   chunkCountOf,
@@ -63,7 +63,7 @@ async function copyChunks(begun: BegunFile, target: DiskFile, options: JoinOptio
   const { length } = begun.manifest;
   let sinceTurn = 0;
   for (let chunk = 0; chunk < chunkCountOf(length); chunk++) {
-    const source = options.directory.disk.open(options.chunks.pathOf(begun.manifest.digest, chunk));
+    const source = openChunk(begun, chunk, options);
     try {
       const check = source.state().stamp === begun.stamps.get(chunk) ? null : new TreeHasher();
       const size = chunkLengthOf(length, chunk);
@@ -82,6 +82,14 @@ async function copyChunks(begun: BegunFile, target: DiskFile, options: JoinOptio
     } finally {
       source.close();
     }
+  }
+}
+
+function openChunk(begun: BegunFile, chunk: number, options: JoinOptions): DiskFile {
+  try {
+    return options.directory.disk.open(options.chunks.pathOf(begun.manifest.digest, chunk));
+  } catch (error) {
+    throw isMissing(error) ? damage(begun, chunk, options) : error;
   }
 }
 
@@ -123,7 +131,7 @@ function damage(begun: BegunFile, chunk: number, { chunks }: JoinOptions): UserE
   chunks.reject(begun, chunk);
   return new UserError(
     "failed",
-    `chunk ${chunk} was damaged on the disk`,
+    `chunk ${chunk} was damaged or removed on the disk`,
     "download the file again: only that chunk is fetched",
   );
 }

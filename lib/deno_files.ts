@@ -16,7 +16,7 @@ import { formatChunkName, hexOf, parseChunkName, resemblesChunkName } from "./ch
 import { scanDirectory, type ScannedFile, type ScanResult } from "./directory_scan.ts";
 import { DirectoryWatch } from "./directory_watch.ts";
 import { denoDisk, type Disk, type FileState } from "./disk.ts";
-import { messageOf } from "./errors.ts";
+import { messageOf, UserError } from "./errors.ts";
 import { FileIndex } from "./file_index.ts";
 import { displayName, nameFault } from "./file_name.ts";
 import { FileReader } from "./file_reader.ts";
@@ -126,6 +126,7 @@ export class DirectoryStore implements ChunkStore {
     } catch (error) {
       throw this.#directory.userError(error, "look at the directory");
     }
+    if (this.#isClosed) throw new UserError("failed", "the peer was ended while it scanned");
     this.#files.settleIndex();
     this.#chunks.endEmpty();
     this.#takeChanges();
@@ -304,7 +305,7 @@ export class DirectoryStore implements ChunkStore {
     const chunkFiles = listing.files.filter(({ name }) => resemblesChunkName(name));
     const files = listing.files.filter(({ name }) => this.#isShareable(name));
     const strangers = files.filter(({ name, state }) => !this.#files.recognise(name, state));
-    if (mode === "settle") { for (const { name, state } of strangers) this.#settle(name, state); }
+    if (mode === "settle") { for (const { name } of strangers) this.#look(name); }
     else await this.#hashAll(strangers, progressOf(files, strangers));
     for (const file of chunkFiles) await this.#takeChunk(file);
     await this.#endComplete();
@@ -345,6 +346,7 @@ export class DirectoryStore implements ChunkStore {
         this.#onProgress?.({ ...progress });
       });
       progress.files++;
+      if (this.#isClosed) return;
       if (performance.now() - turn < turnMs) continue;
       this.#onProgress?.({ ...progress });
       await nextTurn();
@@ -514,6 +516,7 @@ export class DirectoryStore implements ChunkStore {
   }
 
   #warn(text: string): void {
+    if (this.#isClosed) return;
     const line = displayName(text);
     for (const listener of this.#warned) listener(line);
     const isUnheard = this.#warned.length === 0 && this.#unheard.length < maxUnheardWarnings;
