@@ -17,7 +17,7 @@ import type {
 import { Download, type DownloadEvent, type DownloadInput } from "./download.ts";
 import { messageOf, UserError } from "./errors.ts";
 import { displayName } from "./file_name.ts";
-import { encodeId } from "./identity.ts";
+import { decodeId, encodeId } from "./identity.ts";
 import {
   chunkBytesOf,
   chunkCountOf,
@@ -186,6 +186,13 @@ export class DownloadTask implements DownloadHandle {
     if (this.#liveSources() === 0) void this.#locate();
   }
 
+  /** Has the tracker introduce us to a source once more, for a better path. False if it is none. */
+  approachAgain(link: PeerLink): boolean {
+    if (this.isEnded || this.#sources.get(link.peer)?.link !== link) return false;
+    this.#introduce(decodeId(link.peer));
+    return true;
+  }
+
   /** Why a holder could not be reached. */
   noteObstacle(reason: string): void {
     this.#obstacle = reason;
@@ -260,9 +267,12 @@ export class DownloadTask implements DownloadHandle {
     if (link) return this.addSource(link, row.complete ? this.#allBits() : null);
     if (now - askedAt < reconnectMs) return;
     this.#askedAt.set(peer, now);
-    void this.#swarm.introduce(this.digest, row.peer).catch((error) =>
-      this.noteObstacle(messageOf(error))
-    );
+    this.#introduce(row.peer);
+  }
+
+  #introduce(peer: Uint8Array): void {
+    const introducing = this.#swarm.introduce(this.digest, peer);
+    void introducing.catch((error) => this.noteObstacle(messageOf(error)));
   }
 
   #giveUp(): void {

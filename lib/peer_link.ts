@@ -82,6 +82,8 @@ export interface LinkOptions {
   /** Whether a chunk that begins to arrive is still of use. */
   wants(digest: Uint8Array, chunk: number): boolean;
   onEvent(event: LinkEvent): void;
+  /** Something is owed on this link and nothing comes: it is time to look for another path. */
+  onDoubt(): void;
   onEnd(end: LinkEnd): void;
 }
 
@@ -282,6 +284,8 @@ export class PeerLink {
       case "round-trip":
         this.#roundTripMs = event.milliseconds;
         return;
+      case "doubtful":
+        return this.#options.onDoubt();
       case "ended":
         return this.close(event.text);
       default:

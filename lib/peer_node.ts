@@ -219,6 +219,7 @@ export class PeerNode implements PeerControl {
       holdings: this.#catalogue,
       wants: (digest, chunk) => this.#taskOf(digest)?.wants(chunk) ?? false,
       onEvent: (event) => this.#handleLinkEvent(link, event),
+      onDoubt: () => this.#lookForAnotherPath(link),
       onEnd: (end) => this.#removeLink(connection, { link, end }),
     });
     this.#links.add(connection, link);
@@ -243,6 +244,16 @@ export class PeerNode implements PeerControl {
     // Who wants the file that is being downloaded here may have other chunks of it.
     if (event.type === "wanted") task.addSource(this.#links.to(link.peer) ?? link, null);
     else task.handleLinkEvent(link, event);
+  }
+
+  /**
+   * A NAT that has forgotten the path is not noticed by QUIC for long. Whoever asks on the link has the tracker
+   * introduce both sides afresh; either side lets the tracker see its present address.
+   */
+  #lookForAnotherPath(link: PeerLink): void {
+    if (this.#links.to(link.peer) !== link) return;
+    this.#options.tracker.checkIn();
+    for (const task of this.#tasks()) if (task.approachAgain(link)) return;
   }
 
   #removeLink(connection: Connection, { link, end }: { link: PeerLink; end: LinkEnd }): void {

@@ -18,6 +18,9 @@ const maxOwedChunks = 256;
 const maxInterests = 4096;
 const pingMs = 15_000;
 const silentMs = 45_000;
+/** With something owed either way: how soon a silent peer is pinged, and how soon the path is doubted. */
+const anxiousMs = 1000;
+const doubtMs = 2500;
 
 export type SessionInput =
   | { type: "tick" }
@@ -55,7 +58,14 @@ export type SessionEvent =
   /** A chunk that had begun won't be finished. */
   | { type: "chunk-broken-off"; stream: number; digest: Uint8Array; chunk: number }
   | { type: "round-trip"; milliseconds: number }
+  /** Something is owed and nothing comes: the path may be broken, by a NAT that forgot it, say. */
+  | { type: "doubtful" }
   | { type: "ended"; text: string };
+
+export interface SessionTimeout {
+  at: number;
+  reason: "ping" | "silent" | "anxious" | "doubt";
+}
 
 /** A chunk on its way in. */
 export interface Arrival {
@@ -83,12 +93,17 @@ export class PeerSession {
   readonly #events: SessionEvent[] = [];
   #heardAt: number;
   #pingAt: number;
+  /** When something came to be owed. */
+  #waitingSince: number;
   #ping: { nonce: number; sentAt: number } | null = null;
   #pings = 0;
+  /** How far the worry about the present silence has gone. */
+  #anxiety: "none" | "pinged" | "doubted" = "none";
 
   constructor(now: number) {
     this.#heardAt = now;
     this.#pingAt = now;
+    this.#waitingSince = now;
   }
 
   /** Whether either side wants anything of the other. */
@@ -105,26 +120,9 @@ export class PeerSession {
   }
 
   handleInput(input: SessionInput, now: number): void {
-    switch (input.type) {
-      case "tick":
-        return this.#tick(now);
-      case "stream-opened":
-        this.#streams.set(input.stream, { asked: 0, arrival: null });
-        return;
-      case "message":
-        this.#heardAt = now;
-        return this.#receive(input.stream, input.message, now);
-      case "stored-chunk":
-        if (this.#theirInterests.has(input.digest.toHex())) {
-          this.#send({ type: "have", digest: input.digest, chunk: input.chunk });
-        }
-        return;
-      case "served-chunk":
-        this.#owed.delete(chunkKey(input.digest, input.chunk));
-        return;
-      default:
-        return this.#ask(input);
-    }
+    const wasQuiet = this.isQuiet;
+    this.#apply(input, now);
+    if (wasQuiet && !this.isQuiet) this.#waitingSince = now;
   }
 
   /**
@@ -132,7 +130,7 @@ export class PeerSession {
    * the chunk is through when that is 0.
    */
   takeData(stream: number, count: number, now: number): Arrival {
-    this.#heardAt = now;
+    this.#hear(now);
     const state = this.#streams.get(stream);
     const arrival = state?.arrival;
     if (!state || !arrival) throw new ProtocolError("stray-data", "Data came outside of a chunk");
@@ -152,21 +150,75 @@ export class PeerSession {
     return this.#events.shift();
   }
 
-  pollTimeout(): { at: number; reason: "ping" | "silent" } {
-    const silentAt = this.#heardAt + silentMs;
-    return this.#pingAt < silentAt
-      ? { at: this.#pingAt, reason: "ping" }
-      : { at: silentAt, reason: "silent" };
+  pollTimeout(): SessionTimeout {
+    const timeouts: SessionTimeout[] = [
+      { at: this.#pingAt, reason: "ping" },
+      { at: this.#heardAt + silentMs, reason: "silent" },
+    ];
+    if (!this.isQuiet && this.#anxiety === "none") {
+      timeouts.push({ at: this.#waitingFrom() + anxiousMs, reason: "anxious" });
+    }
+    if (!this.isQuiet && this.#anxiety === "pinged") {
+      timeouts.push({ at: this.#waitingFrom() + doubtMs, reason: "doubt" });
+    }
+    return timeouts.reduce((next, timeout) => timeout.at < next.at ? timeout : next);
+  }
+
+  #apply(input: SessionInput, now: number): void {
+    switch (input.type) {
+      case "tick":
+        return this.#tick(now);
+      case "stream-opened":
+        this.#streams.set(input.stream, { asked: 0, arrival: null });
+        return;
+      case "message":
+        this.#hear(now);
+        return this.#receive(input.stream, input.message, now);
+      case "stored-chunk":
+        if (this.#theirInterests.has(input.digest.toHex())) {
+          this.#send({ type: "have", digest: input.digest, chunk: input.chunk });
+        }
+        return;
+      case "served-chunk":
+        this.#owed.delete(chunkKey(input.digest, input.chunk));
+        return;
+      default:
+        return this.#ask(input);
+    }
   }
 
   #tick(now: number): void {
     if (now - this.#heardAt >= silentMs) {
       throw new ProtocolError("silent", "The peer has fallen silent");
     }
-    if (now < this.#pingAt) return;
+    if (!this.isQuiet) this.#worry(now - this.#waitingFrom(), now);
+    if (now >= this.#pingAt) this.#sendPing(now);
+  }
+
+  #worry(silence: number, now: number): void {
+    if (this.#anxiety === "none" && silence >= anxiousMs) {
+      this.#anxiety = "pinged";
+      this.#sendPing(now);
+    } else if (this.#anxiety === "pinged" && silence >= doubtMs) {
+      this.#anxiety = "doubted";
+      this.#emit({ type: "doubtful" });
+    }
+  }
+
+  #sendPing(now: number): void {
     this.#pingAt = now + pingMs;
     this.#ping = { nonce: ++this.#pings, sentAt: now };
     this.#send({ type: "ping", nonce: this.#ping.nonce });
+  }
+
+  /** Since when nothing has come of what is owed. */
+  #waitingFrom(): number {
+    return Math.max(this.#heardAt, this.#waitingSince);
+  }
+
+  #hear(now: number): void {
+    this.#heardAt = now;
+    this.#anxiety = "none";
   }
 
   #ask(input: Extract<SessionInput, { digest: Uint8Array }>): void {

@@ -291,6 +291,13 @@ export class TrackerClient {
     }
   }
 
+  /** Says a heartbeat at once: the tracker sees our present address, and we whether it is there. */
+  checkIn(now: number): void {
+    if (this.#state.name !== "joined") return;
+    this.#state.heartbeatDue = true;
+    this.#state.nextHeartbeat = now + this.#state.heartbeatMs;
+  }
+
   handleTimeout(now: number): void {
     const state = this.#state;
     if (state.name === "joining" && now >= state.deadline) return this.#die("it doesn't answer");

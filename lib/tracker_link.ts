@@ -136,7 +136,7 @@ export class TrackerLink {
   readonly #waiting = new Map<number, Waiting>();
   readonly #known = new KnownList();
   readonly #warnings = new Set<string>();
-  #listeners: TrackerLinkListeners = {};
+  readonly #listeners: TrackerLinkListeners[] = [];
   #state: TrackerLinkState = "idle";
   #line: Line | null = null;
   #timer: Timer | null = null;
@@ -169,8 +169,9 @@ export class TrackerLink {
     return this.#state === "connected" ? this.#line?.connection.kind ?? null : null;
   }
 
+  /** Everyone who listens hears everything. */
   listen(listeners: TrackerLinkListeners): void {
-    this.#listeners = { ...this.#listeners, ...listeners };
+    this.#listeners.push(listeners);
   }
 
   /**
@@ -217,6 +218,12 @@ export class TrackerLink {
 
   withdraw(digests: readonly Uint8Array[]): void {
     this.#client.withdraw(digests);
+    this.#drive();
+  }
+
+  /** Lets the tracker see our present address, and looks whether it is there. */
+  checkIn(): void {
+    this.#client.checkIn(this.#options.clock.now());
     this.#drive();
   }
 
@@ -419,7 +426,7 @@ export class TrackerLink {
     this.#first.reject(new UserError("unreachable", `${this.#cannotReach()}: ${reason}`));
     if (this.#state !== "connected") return;
     this.#state = "connecting";
-    this.#listeners.onLost?.(reason);
+    this.#tell((listener) => listener.onLost?.(reason);
   }
 
   async #readAll({ stream }: Line): Promise<void> {
@@ -483,7 +490,7 @@ export class TrackerLink {
       case "joined":
         return this.#handleJoined(event);
       case "observed":
-        return this.#listeners.onObserved?.(event.observed);
+        return this.#tell((listener) => listener.onObserved?.(event.observed);
       case "answered":
         this.#waiting.get(event.request)?.resolve(event.answer);
         this.#waiting.delete(event.request);
@@ -495,11 +502,11 @@ export class TrackerLink {
         this.#waiting.delete(event.request);
         return;
       case "introduction":
-        return this.#listeners.onIntroduction?.(event.introduction);
+        return this.#tell((listener) => listener.onIntroduction?.(event.introduction);
       case "relayed":
-        return this.#listeners.onRelayed?.(event.token, event.address);
+        return this.#tell((listener) => listener.onRelayed?.(event.token, event.address);
       case "probing":
-        return this.#listeners.onProbing?.(event.token, event.address);
+        return this.#tell((listener) => listener.onProbing?.(event.token, event.address);
       case "complaint":
         return this.#warnOnce(`the tracker says: ${printable(event.text)}`);
       case "farewell":
@@ -517,13 +524,13 @@ export class TrackerLink {
     const { observed, probePort, echoPort } = event;
     this.#state = "connected";
     this.#first.resolve();
-    this.#listeners.onJoined?.({ observed, via: kind, tracker: remote, probePort, echoPort });
+    this.#tell((listener) => listener.onJoined?.({ observed, via: kind, tracker: remote, probePort, echoPort });
   }
 
   #warnOnce(text: string): void {
     if (this.#warnings.size >= maxWarnings || this.#warnings.has(text)) return;
     this.#warnings.add(text);
-    this.#listeners.onWarning?.(text);
+    this.#tell((listener) => listener.onWarning?.(text);
   }
 
   #ask(question: Question): Promise<TrackerResponse> {

@@ -100,6 +100,7 @@ function sideOf(
     limits: new TransferLimits(clock, rates),
     wants: () => true,
     onEvent: (event) => events.push(event),
+    onDoubt: () => {},
     onEnd: (end) => ends.push(end),
   });
   return { link, store, events, ends };

@@ -166,3 +166,20 @@ Deno.test("PeerSession measures the round trip and gives up a silent peer", () =
   for (const now of [15_000, 30_000, 45_000]) session.handleInput({ type: "tick" }, now);
   assertThrows(() => session.handleInput({ type: "tick" }, 45_080), ProtocolError, "silent");
 });
+
+Deno.test("PeerSession pings a peer that owes something and is silent, then doubts the path", () => {
+  const session = sessionOf();
+  session.handleInput({ type: "tick" }, 0);
+  session.handleInput({ type: "message", stream: 0, message: { type: "pong", nonce: 1 } }, 10);
+  session.handleInput({ type: "ask-chunk", digest, chunk: 0, length: 100 }, 10_000);
+  assertEquals(session.pollTimeout(), { at: 11_000, reason: "anxious" });
+  transmitsOf(session);
+  eventsOf(session);
+  session.handleInput({ type: "tick" }, 11_000);
+  assertEquals(transmitsOf(session).map(({ message }) => message.type), ["ping"]);
+  assertEquals(session.pollTimeout(), { at: 12_500, reason: "doubt" });
+  session.handleInput({ type: "tick" }, 12_500);
+  assertEquals(eventsOf(session), [{ type: "doubtful" }]);
+  session.handleInput({ type: "tick" }, 13_000);
+  assertEquals([transmitsOf(session), eventsOf(session)], [[], []]);
+});
