@@ -23,6 +23,13 @@ import { constantTimeEqual } from "./secret.ts";
 /** Introductions being carried out, or kept for a better path. */
 const maxPairs = 1024;
 
+export interface TraversalListeners {
+  /** Somebody's dial has reached a QUIC endpoint of ours; nothing is proven. */
+  onKnock(from: SocketAddress): void;
+  /** The other side of an introduction is looking for a port of ours from there. */
+  onProbing(token: Uint8Array, address: SocketAddress): void;
+}
+
 /** What NAT traversal needs beyond the peer's own endpoints. */
 export interface Traversal {
   /** What this peer's NAT is, as far as it is known. */
@@ -35,6 +42,8 @@ export interface Traversal {
   birthdayFor(introduction: Introduction): Birthday | null;
   /** Null where the tracker relays nothing. */
   askRelay: ((token: Uint8Array) => Promise<SocketAddress>) | null;
+  /** Whom to tell from here on. */
+  listen?(listeners: TraversalListeners): void;
 }
 
 export interface ConnectorOptions {
@@ -67,6 +76,10 @@ export class Connector {
 
   /** Begins to accept. */
   start(): void {
+    this.#options.traversal.listen?.({
+      onKnock: (from) => this.handleKnock(from),
+      onProbing: (token, address) => this.handleProbing(token, address),
+    });
     for (const endpoint of this.#options.endpoints) void this.#acceptAll(endpoint);
   }
 
@@ -103,6 +116,11 @@ export class Connector {
   /** The other side of an introduction is looking for a port of ours from there. */
   handleProbing(token: Uint8Array, address: SocketAddress): void {
     this.#pairs.get(token.toHex())?.takeProbing(address);
+  }
+
+  /** Somebody's dial has reached a QUIC endpoint; nothing is proven. */
+  handleKnock(from: SocketAddress): void {
+    for (const pair of this.#pairs.values()) pair.takeKnock(from);
   }
 
   close(): void {

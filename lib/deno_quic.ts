@@ -29,6 +29,9 @@ const maxStreams = 16;
 /** How long the last packets get before the endpoint is gone. */
 const closeLingerMs = 50;
 
+/** Of these, one may be lost and one be late. */
+const keepAlivesPerTimeout = 3;
+
 const transport = {
   keepAliveInterval: 15_000,
   maxIdleTimeout: 45_000,
@@ -52,6 +55,8 @@ export class QuicEndpoint implements Endpoint {
   readonly #listener: Deno.QuicListener;
   readonly #inbox = new Inbox<Connection>(maxWaiting);
   readonly #connections = new Set<QuicConnection>();
+  /** Hears where a dial comes from before its handshake has ended: nothing is proven yet. */
+  onKnock: (from: SocketAddress) => void = () => {};
   #handshakes = 0;
   #isClosed = false;
 
@@ -87,6 +92,11 @@ export class QuicEndpoint implements Endpoint {
     throw unreachable(address, new DialAborted());
   }
 
+  /** Connections that are open. */
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
   accept(): Promise<Connection | null> {
     return this.#inbox.take();
   }
@@ -102,7 +112,7 @@ export class QuicEndpoint implements Endpoint {
   }
 
   async #connect(address: SocketAddress, options: DialOptions): Promise<Deno.QuicConn> {
-    const attempt = this.#attempt(address, options.expectedId);
+    const attempt = this.#attempt(address, options);
     const patience = new Patience(options);
     try {
       return await Promise.race([attempt, patience.over]);
@@ -115,9 +125,11 @@ export class QuicEndpoint implements Endpoint {
   }
 
   /** Async, so that what the runtime throws at once is a rejection too. */
-  async #attempt(address: SocketAddress, expectedId: Uint8Array): Promise<Deno.QuicConn> {
+  async #attempt(address: SocketAddress, options: DialOptions): Promise<Deno.QuicConn> {
+    const { expectedId, idleTimeoutMs } = options;
     return await Deno.connectQuic({
       ...transport,
+      ...(idleTimeoutMs === undefined ? {} : livelinessOf(idleTimeoutMs)),
       hostname: address.ip,
       port: address.port,
       serverName: hostnameOf(expectedId),
@@ -147,6 +159,7 @@ export class QuicEndpoint implements Endpoint {
     try {
       // Without waiting, so that an unfinished handshake can be ended.
       const conn = incoming.accept({ ...transport, zeroRtt: true });
+      this.onKnock(addressOf(conn.remoteAddr));
       timer = setTimeout(() => conn.close({ closeCode: 0, reason: "" }), handshakeTimeoutMs);
       await conn.handshake;
       const connection = this.#keep(new QuicConnection(conn));
@@ -293,6 +306,12 @@ class QuicStream implements ByteStream {
     this.#isWriteEnded = true;
     if (isNews && this.#isReadEnded) this.#onEnd();
   }
+}
+
+/** The shorter of both sides' timeouts holds, so the dialler's own is enough. */
+function livelinessOf(idleTimeoutMs: number): Partial<Deno.QuicTransportOptions> {
+  const keepAliveInterval = Math.floor(idleTimeoutMs / keepAlivesPerTimeout);
+  return { maxIdleTimeout: idleTimeoutMs, keepAliveInterval };
 }
 
 function sleep(ms: number): Promise<void> {

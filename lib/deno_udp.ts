@@ -8,24 +8,35 @@ import type { DatagramSocket } from "./ports.ts";
 /** The largest payload of a UDP datagram over IPv4 (RFC 768, RFC 791). */
 const maxDatagramBytes = 65_507;
 
+export interface UdpOptions {
+  /** An IP literal. */
+  host: string;
+  /** 0: any free one. */
+  port: number;
+  /** The longest datagram that can be received; longer ones are cut. Absent: none is too long. */
+  maxBytes?: number;
+}
+
 /** One UDP socket. */
 export class UdpSocket implements DatagramSocket {
   readonly local: SocketAddress;
   readonly #socket: Deno.DatagramConn;
-  readonly #buffer = new Uint8Array(maxDatagramBytes);
+  readonly #buffer: Uint8Array;
   #isClosed = false;
 
-  /** `host`: an IP literal; `port`: 0 for any free one. Throws `UserError` when the port can't be had. */
-  static open({ host, port }: { host: string; port: number }): UdpSocket {
+  /** Throws `UserError` when the port can't be had. */
+  static open({ host, port, maxBytes = maxDatagramBytes }: UdpOptions): UdpSocket {
     try {
-      return new UdpSocket(Deno.listenDatagram({ transport: "udp", hostname: host, port }));
+      const socket = Deno.listenDatagram({ transport: "udp", hostname: host, port });
+      return new UdpSocket(socket, maxBytes);
     } catch (error) {
       throw cannotListen({ ip: host, port }, error);
     }
   }
 
-  private constructor(socket: Deno.DatagramConn) {
+  private constructor(socket: Deno.DatagramConn, maxBytes: number) {
     this.#socket = socket;
+    this.#buffer = new Uint8Array(maxBytes);
     this.local = addressOf(socket.addr);
   }
 

@@ -21,6 +21,12 @@ import { peerFrameLimits } from "./peer_link.ts";
 import type { Clock, Connection, Endpoint, Timer } from "./ports.ts";
 import type { TrackerResponse } from "./tracker_messages.ts";
 
+/**
+ * A connection of which nothing is heard for so long is lost: a NAT that has forgotten a mapping ends it, and so
+ * does one dial among many that nobody answers, which nothing else would end.
+ */
+const idleTimeoutMs = 5000;
+
 export type Introduction = Extract<TrackerResponse, { type: "introduction" }>;
 
 /** A connection with the other side of an introduction, both keys proven. */
@@ -75,6 +81,8 @@ export class IntroducedPair {
   readonly #machine: HolePuncher;
   readonly #paths = new Map<PathId, Connection>();
   readonly #dials = new Map<PathId, AbortController>();
+  /** By local port. */
+  readonly #met = new Map<number, Promise<Endpoint>>();
   #accepted = 0;
   #timer: Timer | null = null;
   #isEnded = false;
@@ -119,6 +127,11 @@ export class IntroducedPair {
   /** The tracker has given a relayed path that the other side asked for. */
   takeRelay(address: SocketAddress): void {
     this.#input({ type: "relayed", address });
+  }
+
+  /** Somebody's dial has come from there, and is not over. */
+  takeKnock(from: SocketAddress): void {
+    this.#input({ type: "knock", from });
   }
 
   /** The other side is looking for a port of ours from there. */
@@ -188,7 +201,7 @@ export class IntroducedPair {
     try {
       const endpoint = await this.#endpointFor(transport, localPort);
       const expectedId = this.introduction.peer;
-      const options = { expectedId, timeoutMs, signal: giveUp.signal };
+      const options = { expectedId, timeoutMs, idleTimeoutMs, signal: giveUp.signal };
       const connection = await endpoint.dial(address, options);
       const joined = await this.#prove(connection);
       if (giveUp.signal.aborted) return connection.close();
@@ -202,10 +215,23 @@ export class IntroducedPair {
   }
 
   async #endpointFor(kind: "tcp" | "quic", localPort: number | null): Promise<Endpoint> {
-    const { endpointOf, openEndpoint } = this.#options;
-    const endpoint = localPort === null ? endpointOf(kind) : await openEndpoint?.(localPort);
+    const { endpointOf } = this.#options;
+    const endpoint = localPort === null ? endpointOf(kind) : await this.#metEndpoint(localPort);
     if (!endpoint) throw new Error(`no ${kind} here`);
     return endpoint;
+  }
+
+  /** Bound once to a port that a birthday punch has met the other side on, and dialled from several times. */
+  async #metEndpoint(port: number): Promise<Endpoint | null> {
+    const opening = this.#met.get(port) ?? this.#options.openEndpoint?.(port) ?? null;
+    if (opening === null) return null;
+    this.#met.set(port, opening);
+    try {
+      return await opening;
+    } catch (error) {
+      this.#met.delete(port);
+      throw error;
+    }
   }
 
   #prove(connection: Connection): Promise<Joined> {

@@ -60,6 +60,11 @@ export interface DialOptions {
   /** The acceptor's public key; anyone else is refused. */
   expectedId: Uint8Array;
   timeoutMs: number;
+  /**
+   * The connection is lost when nothing is heard for so long; the dialler sees to it that something is. Absent:
+   * as long as suits the transport.
+   */
+  idleTimeoutMs?: number;
   /** Gives up the attempt. */
   signal?: AbortSignal;
 }

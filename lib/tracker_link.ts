@@ -426,7 +426,7 @@ export class TrackerLink {
     this.#first.reject(new UserError("unreachable", `${this.#cannotReach()}: ${reason}`));
     if (this.#state !== "connected") return;
     this.#state = "connecting";
-    this.#tell((listener) => listener.onLost?.(reason);
+    this.#tell((listener) => listener.onLost?.(reason));
   }
 
   async #readAll({ stream }: Line): Promise<void> {
@@ -490,7 +490,7 @@ export class TrackerLink {
       case "joined":
         return this.#handleJoined(event);
       case "observed":
-        return this.#tell((listener) => listener.onObserved?.(event.observed);
+        return this.#tell((listener) => listener.onObserved?.(event.observed));
       case "answered":
         this.#waiting.get(event.request)?.resolve(event.answer);
         this.#waiting.delete(event.request);
@@ -502,11 +502,11 @@ export class TrackerLink {
         this.#waiting.delete(event.request);
         return;
       case "introduction":
-        return this.#tell((listener) => listener.onIntroduction?.(event.introduction);
+        return this.#tell((listener) => listener.onIntroduction?.(event.introduction));
       case "relayed":
-        return this.#tell((listener) => listener.onRelayed?.(event.token, event.address);
+        return this.#tell((listener) => listener.onRelayed?.(event.token, event.address));
       case "probing":
-        return this.#tell((listener) => listener.onProbing?.(event.token, event.address);
+        return this.#tell((listener) => listener.onProbing?.(event.token, event.address));
       case "complaint":
         return this.#warnOnce(`the tracker says: ${printable(event.text)}`);
       case "farewell":
@@ -524,13 +524,19 @@ export class TrackerLink {
     const { observed, probePort, echoPort } = event;
     this.#state = "connected";
     this.#first.resolve();
-    this.#tell((listener) => listener.onJoined?.({ observed, via: kind, tracker: remote, probePort, echoPort });
+    this.#tell((listener) =>
+      listener.onJoined?.({ observed, via: kind, tracker: remote, probePort, echoPort })
+    );
+  }
+
+  #tell(say: (listener: TrackerLinkListeners) => void): void {
+    for (const listener of this.#listeners) say(listener);
   }
 
   #warnOnce(text: string): void {
     if (this.#warnings.size >= maxWarnings || this.#warnings.has(text)) return;
     this.#warnings.add(text);
-    this.#tell((listener) => listener.onWarning?.(text);
+    this.#tell((listener) => listener.onWarning?.(text));
   }
 
   #ask(question: Question): Promise<TrackerResponse> {
