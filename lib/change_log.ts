@@ -23,6 +23,7 @@ export interface LogEntry<Row> {
 }
 
 interface Entry<Row> extends LogEntry<Row> {
+  key: string;
   /** The revision at which a reader can first have heard of the row. */
   born: number;
   hole: boolean;
@@ -31,8 +32,10 @@ interface Entry<Row> extends LogEntry<Row> {
 export class ChangeLog<Row> {
   readonly #maxTombstones: number;
   readonly #byKey = new Map<string, Entry<Row>>();
-  /** In order of age. */
-  readonly #tombstones = new Map<string, Entry<Row>>();
+  /** Oldest first; holes are rows that came back and tombstones that are forgotten. */
+  #tombstones: Entry<Row>[] = [];
+  #firstTombstone = 0;
+  #tombstoneCount = 0;
   #entries: Entry<Row>[] = [];
   #holes = 0;
   #revision = 0;
@@ -50,21 +53,23 @@ export class ChangeLog<Row> {
 
   /** How many rows there are. */
   get size(): number {
-    return this.#byKey.size - this.#tombstones.size;
+    return this.#byKey.size - this.#tombstoneCount;
   }
 
   /** Notes that a row is new or has changed. */
   put(key: string, row: Row): void {
     this.#append(key, row, false);
-    this.#tombstones.delete(key);
   }
 
   /** Notes that a row is gone. */
   remove(key: string): void {
     const entry = this.#byKey.get(key);
     if (entry === undefined || entry.removed) return;
-    this.#tombstones.set(key, this.#append(key, entry.row, true));
-    if (this.#tombstones.size > this.#maxTombstones) this.#forgetOldestTombstone();
+    this.#tombstones.push(this.#append(key, entry.row, true));
+    if (++this.#tombstoneCount > this.#maxTombstones) this.#forgetOldestTombstone();
+    if (this.#tombstones.length < this.#tombstoneCount * 2 + minHoles) return;
+    this.#tombstones = this.#tombstones.filter((kept) => !kept.hole);
+    this.#firstTombstone = 0;
   }
 
   /** Whether a reader that knows everything up to `since` can be told of what it missed. */
@@ -84,22 +89,23 @@ export class ChangeLog<Row> {
   #append(key: string, row: Row, removed: boolean): Entry<Row> {
     const previous = this.#byKey.get(key);
     if (previous !== undefined) this.#punch(previous);
+    if (previous?.removed) this.#tombstoneCount--;
     const revision = ++this.#revision;
     const born = previous?.born ?? revision;
-    const entry = { revision, row, removed, born, hole: false };
+    const entry = { key, revision, row, removed, born, hole: false };
     this.#entries.push(entry);
     this.#byKey.set(key, entry);
     return entry;
   }
 
   #forgetOldestTombstone(): void {
-    for (const [key, entry] of this.#tombstones) {
-      this.#floor = entry.revision;
-      this.#tombstones.delete(key);
-      this.#byKey.delete(key);
-      this.#punch(entry);
-      return;
-    }
+    while (this.#tombstones[this.#firstTombstone]?.hole) this.#firstTombstone++;
+    const oldest = this.#tombstones[this.#firstTombstone++];
+    if (oldest === undefined) return;
+    this.#floor = oldest.revision;
+    this.#byKey.delete(oldest.key);
+    this.#tombstoneCount--;
+    this.#punch(oldest);
   }
 
   #punch(entry: Entry<Row>): void {

@@ -36,6 +36,9 @@ const epochBytes = 6;
 /** How often the silent are looked for. */
 const expiryMs = heartbeatMs / 3;
 
+/** How long until more is forgotten of peers that had much. */
+const sweepMs = 10;
+
 /** How long a peer may take to hang up after the last message. */
 const lingerMs = 500;
 
@@ -239,7 +242,7 @@ export class TrackerNode {
 
   #expireLater(): void {
     const { clock } = this.#options;
-    this.#expiry = clock.setTimer(expiryMs, () => {
+    this.#expiry = clock.setTimer(this.#state.isSweeping ? sweepMs : expiryMs, () => {
       this.#state.expire(clock.now());
       this.#expireLater();
     });

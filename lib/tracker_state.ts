@@ -11,7 +11,8 @@
  *   another opinion are neither counted nor told.
  * - Who holds a file is told only to who names its digest, and then a random sample.
  * - Every table is bounded; what doesn't fit is refused with a `Failure`, the rest of the message counts.
- * - No message costs work that grows with the number of peers: a peer that leaves costs what it announced.
+ * - No message costs work that grows with the number of peers. A peer that leaves costs what it announced, a
+ *   bounded part of it at a time.
  */
 import type { SocketAddress } from "./address.ts";
 import { copyBits, countBits, hasBit, setBit, validateBits } from "./bitfield.ts";
@@ -50,6 +51,9 @@ const rowOverheadBytes = 64;
 /** How long an introduction can be referred to. */
 const introductionLifeMs = 60_000;
 
+/** Statements of a peer that has left that are forgotten at once; the others follow with `expire`. */
+const maxSweptHoldings = 4_096;
+
 /** Heard again within this time, a peer keeps its place among the silent ones. */
 const hearingGrainMs = 1_000;
 
@@ -59,6 +63,8 @@ export interface TrackerLimits {
   files: number;
   /** Names of all files. */
   rows: number;
+  /** Statements, of all peers about all files. */
+  holdings: number;
   filesPerPeer: number;
   /** Names that all holders of a file give it. */
   namesPerFile: number;
@@ -73,10 +79,12 @@ export interface TrackerLimits {
   tombstones: number;
 }
 
+/** At worst about 1.5 GiB: 1.5 KiB for a file with its name, 0.3 KiB for a holding. */
 export const trackerLimits: TrackerLimits = {
   peers: 65_536,
-  files: 1_000_000,
-  rows: 2_000_000,
+  files: 500_000,
+  rows: 1_000_000,
+  holdings: 2_000_000,
   filesPerPeer: 200_000,
   namesPerFile: 64,
   lengthsPerDigest: 4,
@@ -166,13 +174,14 @@ interface Peer extends TrackedPeer {
 
 /** One digest. */
 interface TrackedFile {
-  digest: Uint8Array;
+  /** The digest in hex. */
   key: string;
   /** One for each length that a holder states. */
   claims: Claim[];
   /** The one with the most holders. */
   elected: Claim;
-  names: Map<string, TrackedName>;
+  /** Few: looking through them is quicker, and smaller, than a map. */
+  names: TrackedName[];
 }
 
 /** Those who state the same length of one digest. The order within the arrays means nothing. */
@@ -189,6 +198,8 @@ interface TrackedName {
   name: string;
   bytes: number;
   announcers: number;
+  /** Whether the list has heard of it. */
+  listed: boolean;
 }
 
 /** One peer's statement of one file. */
@@ -222,7 +233,11 @@ export class TrackerState {
   readonly #rows: ChangeLog<TrackedName>;
   /** By token, oldest first. */
   readonly #introductions = new Map<string, PendingIntroduction>();
+  /** Of peers that are gone: statements still to be forgotten. */
+  readonly #leftovers: Map<string, Holding>[] = [];
+  #holdingCount = 0;
   #heldBytes = 0;
+  #rowCount = 0;
 
   constructor(options: TrackerStateOptions) {
     this.epoch = options.epoch;
@@ -236,7 +251,7 @@ export class TrackerState {
     return {
       peers: this.#peers.size,
       files: this.#files.size,
-      rows: this.#rows.size,
+      rows: this.#rowCount,
       introductions: this.#introductions.size,
     };
   }
@@ -289,8 +304,14 @@ export class TrackerState {
     if (peer !== null) this.#forget(peer);
   }
 
+  /** Whether peers that had much have left: then `expire` should be called again soon. */
+  get isSweeping(): boolean {
+    return this.#leftovers.length > 0;
+  }
+
   /** Forgets who has been silent for too long, and old introductions. Returns the forgotten peers. */
   expire(nowMs: number): TrackedPeer[] {
+    this.#sweep();
     const forgotten: TrackedPeer[] = [];
     for (const peer of this.#peers.values()) {
       if (nowMs - peer.lastHeardMs < silenceMs) break;
@@ -361,7 +382,7 @@ export class TrackerState {
       if (page.rows.length + page.removed.length === maxRows || bytes > maxPageBytes) {
         return { ...page, next: last, more: true };
       }
-      if (removed) page.removed.push({ digest: row.file.digest, name: row.name });
+      if (removed) page.removed.push({ digest: digestOf(row.file), name: row.name });
       else page.rows.push(listedRow(row));
       last = revision;
     }
@@ -418,7 +439,20 @@ export class TrackerState {
   #forget(peer: Peer): void {
     peer.presence = "gone";
     this.#peers.delete(peer.key);
-    for (const holding of peer.holdings.values()) this.#retract(holding);
+    this.#leftovers.push(peer.holdings);
+    this.#sweep();
+  }
+
+  /** A bounded step, so that no peer's leaving keeps the others waiting. */
+  #sweep(): void {
+    let left = maxSweptHoldings;
+    for (let holdings = this.#leftovers[0]; holdings !== undefined; holdings = this.#leftovers[0]) {
+      for (const holding of holdings.values()) {
+        if (left-- === 0) return;
+        this.#retract(holding);
+      }
+      this.#leftovers.shift();
+    }
   }
 
   #announceFile(peer: Peer, announced: AnnouncedFile): Failure | null {
@@ -460,6 +494,7 @@ export class TrackerState {
     if (older === undefined && peer.holdings.size >= limits.filesPerPeer) {
       return tooMany("files of one peer");
     }
+    if (older === undefined && this.#holdingCount >= limits.holdings) return tooMany("holders");
     if (
       file !== undefined && file.claims.length >= limits.lengthsPerDigest &&
       !file.claims.some((claim) => claim.length === length)
@@ -471,10 +506,9 @@ export class TrackerState {
   }
 
   #addFile(announced: AnnouncedFile, chunkCount: number): TrackedFile {
-    const digest = new Uint8Array(announced.digest);
     const claim = { length: announced.length, chunkCount, seeders: [], leechers: [] };
-    const key = digest.toHex();
-    const file = { digest, key, claims: [claim], elected: claim, names: new Map() };
+    const key = announced.digest.toHex();
+    const file = { key, claims: [claim], elected: claim, names: [] };
     this.#files.set(key, file);
     return file;
   }
@@ -483,6 +517,7 @@ export class TrackerState {
   #insert(holding: Holding): void {
     const { peer, file, held } = holding;
     peer.holdings.set(file.key, holding);
+    this.#holdingCount++;
     this.#countHeldBytes(peer, held?.length ?? 0);
     place(holding);
     const namesBefore = holding.names;
@@ -493,6 +528,7 @@ export class TrackerState {
   #remove(holding: Holding): void {
     const { peer, file, held, names } = holding;
     if (peer.holdings.get(file.key) === holding) peer.holdings.delete(file.key);
+    this.#holdingCount--;
     this.#countHeldBytes(peer, -(held?.length ?? 0));
     displace(holding);
     for (const name of names) this.#removeName(file, name);
@@ -528,30 +564,35 @@ export class TrackerState {
     const after = countsOf(file);
     const unchanged = after.seeders === before.seeders && after.leechers === before.leechers &&
       after.length === before.length;
-    if (unchanged) return;
-    for (const [name, row] of file.names) this.#rows.put(rowKey(file, name), row);
+    for (const row of file.names) {
+      if (unchanged && row.listed) continue;
+      row.listed = true;
+      this.#rows.put(rowKey(row), row);
+    }
   }
 
   /** False if the name had no room. */
   #addName(file: TrackedFile, name: string): boolean {
-    const known = file.names.get(name);
+    const known = file.names.find((row) => row.name === name);
     if (known !== undefined) {
       known.announcers++;
       return true;
     }
     const { namesPerFile, rows } = this.#limits;
-    if (file.names.size >= namesPerFile || this.#rows.size >= rows) return false;
-    const row = { file, name, bytes: encoder.encode(name).length, announcers: 1 };
-    file.names.set(name, row);
-    this.#rows.put(rowKey(file, name), row);
+    if (file.names.length >= namesPerFile || this.#rowCount >= rows) return false;
+    const bytes = encoder.encode(name).length;
+    file.names.push({ file, name, bytes, announcers: 1, listed: false });
+    this.#rowCount++;
     return true;
   }
 
   #removeName(file: TrackedFile, name: string): void {
-    const row = file.names.get(name);
+    const index = file.names.findIndex((row) => row.name === name);
+    const row = file.names[index];
     if (row === undefined || --row.announcers > 0) return;
-    file.names.delete(name);
-    this.#rows.remove(rowKey(file, name));
+    file.names.splice(index, 1);
+    this.#rowCount--;
+    this.#rows.remove(rowKey(row));
   }
 
   /** Up to `count` of them at random: the first steps of a Fisher-Yates shuffle, in place. */
@@ -612,7 +653,11 @@ function countsOf({ elected }: TrackedFile): Counts {
   return { seeders: seeders.length, leechers: leechers.length, length };
 }
 
-function rowKey(file: TrackedFile, name: string): string {
+function digestOf({ key }: TrackedFile): Uint8Array {
+  return Uint8Array.fromHex(key);
+}
+
+function rowKey({ file, name }: TrackedName): string {
   return `${file.key}/${name}`;
 }
 
@@ -673,7 +718,7 @@ function swap(holdings: Holding[], slot: number, other: number): void {
 function listedRow({ file, name }: TrackedName): ListedRow {
   const { length, seeders, leechers } = file.elected;
   return {
-    digest: file.digest,
+    digest: digestOf(file),
     name,
     length,
     seeders: seeders.length,

@@ -184,6 +184,10 @@ Deno.test("announce() takes what fits of a message and refuses the rest", () => 
   namesPerFile.announce(join(namesPerFile, 1), [file(1, { names: ["a", "b", "c"] })]);
   assertEquals(names(namesPerFile), ["a", "b"]);
 
+  const holdings = newState({ holdings: 2 });
+  assertEquals(holdings.announce(join(holdings, 1), [file(1)]), null);
+  assertEquals(failureOf(holdings.announce(join(holdings, 2), [file(1), file(2)])), "too-many");
+
   const rows = newState({ rows: 1 });
   rows.announce(join(rows, 1), [file(1, { names: ["a", "b"] }), file(2)]);
   assertEquals(names(rows), ["a"]);
@@ -287,6 +291,18 @@ Deno.test("expire() forgets peers that were silent for three heartbeats, and wha
   assertEquals(names(state), ["file 2"]);
   assertEquals(state.expire(30_000 + silenceMs), [alive]);
   assertEquals(state.statistics, { peers: 0, files: 0, rows: 0, introductions: 0 });
+});
+
+Deno.test("leave() forgets much in bounded steps, and keeps what is announced in between", () => {
+  const state = newState();
+  const files = Array.from({ length: 10_000 }, (_, index) => file(index));
+  state.announce(join(state, 1), files);
+  const again = join(state, 1);
+  state.announce(again, files.slice(9000));
+  assertEquals([state.isSweeping, state.statistics.files > 1000], [true, true]);
+  for (let step = 0; step < 3 && state.isSweeping; step++) state.expire(0);
+  assertEquals([state.isSweeping, state.statistics.files], [false, 1000]);
+  assertEquals(state.list(0, 0, 5000).rows.length, 1000);
 });
 
 Deno.test("lose() keeps a peer listed until it expires, but tells and introduces nobody to it", () => {
