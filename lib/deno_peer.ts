@@ -8,6 +8,7 @@ import type { PeerControl } from "./control.ts";
 import { systemClock, systemRandom } from "./deno_clock.ts";
 import { type Endpoints, openEndpoints, resolveHost } from "./deno_endpoints.ts";
 import { openStore } from "./deno_files.ts";
+import { realTraversal } from "./deno_traversal.ts";
 import { UserError } from "./errors.ts";
 import { privateDirectory } from "./file_name.ts";
 import type { Identity } from "./identity.ts";
@@ -17,6 +18,7 @@ import type { PeerSettings } from "./options.ts";
 import type { StartListeners, TrackerVisit } from "./peer_factory.ts";
 import { PeerNode } from "./peer_node.ts";
 import type { Endpoint } from "./ports.ts";
+import type { LocalPeer } from "./tracker_client.ts";
 import { TrackerLink } from "./tracker_link.ts";
 import { maxHosts } from "./tracker_messages.ts";
 import { type RunningTracker, startTracker } from "./tracker_program.ts";
@@ -67,6 +69,9 @@ async function build(
   const link = carried ? ownLink(carried) : linkOf(settings);
   const tracker = trackerLinkOf(link, { identity, endpoints, listenPort: endpoints.port });
   undo.add(() => tracker.goodbye());
+  const local = () => ownWhereabouts(endpoints.port);
+  const traversal = realTraversal({ tracker, link, identity, quic: endpoints.quic, local });
+  undo.add(() => traversal.close());
   await tracker.connect({ signal });
   await store.scan();
   const node = new PeerNode({
@@ -74,19 +79,14 @@ async function build(
     endpoints: chosenEndpoints(endpoints),
     store,
     tracker,
-    traversal: {
-      natClass: () => "unknown",
-      isAtLoopback: () => tracker.observed !== null && isLoopback(tracker.observed.ip),
-      openEndpoint: null,
-      birthdayFor: () => null,
-      askRelay: null,
-    },
+    traversal,
     link: carried?.linkText ?? formatJoinLink(link),
     rates: { up: settings.up, down: settings.down },
     clock: systemClock,
     random: systemRandom,
     onNotice,
     onQuit: async () => {
+      await traversal.close();
       await endpoints.close();
       await carried?.close();
     },
@@ -138,7 +138,7 @@ function trackerLinkOf(
     resolve: resolveHost,
     clock: systemClock,
     random: systemRandom,
-    local: { listenPort, hosts: hostAddresses(listenPort), nat: "unknown" },
+    local: { ...ownWhereabouts(listenPort), nat: "unknown" },
   });
 }
 
@@ -169,6 +169,11 @@ function chosenEndpoints({ quic, tcp }: Endpoints): Endpoint[] {
   if (wanted === "tcp") return [tcp];
   if (wanted === "quic") return [quic];
   throw new UserError("usage", `${transportVariable} is neither tcp nor quic`);
+}
+
+/** What the tracker is told of this peer, as it is at present. */
+function ownWhereabouts(listenPort: number): Omit<LocalPeer, "nat"> {
+  return { listenPort, hosts: hostAddresses(listenPort) };
 }
 
 /** Where the machine's interfaces can be reached, loopback left out. */
