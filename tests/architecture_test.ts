@@ -150,7 +150,7 @@ Deno.test("the top level of the repository is as agreed", async () => {
 async function readLayers(): Promise<Map<string, number>> {
   const map = new Map<string, number>();
   const text = await Deno.readTextFile(join(lib, "README.md"));
-  for (const [, layer, names] of text.matchAll(/^\| (\d) [a-z]+ \| (.*) \|$/gm)) {
+  for (const [, layer, names] of text.matchAll(/^\| (\d) [^|]+ \| (.*) \|$/gm)) {
     for (const [, name = ""] of (names ?? "").matchAll(/`(\w+)`/g)) {
       assert(!map.has(name), `${name} stands twice in the map`);
       map.set(name, Number(layer));
