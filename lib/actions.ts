@@ -13,11 +13,17 @@ import {
   formatTable,
   shortDigests,
 } from "./format.ts";
-import { fileRecord, holderRecord, jsonLine, statusRecord } from "./json_output.ts";
+import { fileRecord, holderRecord, jsonLine, statusRecord, verifiedRecord } from "./json_output.ts";
 import { findFile, findFiles } from "./lookup.ts";
 import type { PeerSettings } from "./options.ts";
 import type { Output } from "./output.ts";
-import type { Damage, DoctorCheck, PeerFactory, ScanProgress } from "./peer_factory.ts";
+import type {
+  Damage,
+  DoctorCheck,
+  PeerFactory,
+  ScanProgress,
+  VerifySummary,
+} from "./peer_factory.ts";
 import type { Clock } from "./ports.ts";
 import type { ProgressBoard } from "./progress_board.ts";
 
@@ -147,15 +153,25 @@ export async function verifyDirectory(
   const locked = running !== null;
   const options = { dir: settings.dir, locked, onProgress, onDamage, signal: stop };
   const summary = await factory.verify(options).finally(() => output.live([]));
-  const { files, chunks, bytes } = summary;
-  if (settings.json) {
-    output.print(jsonLine({ event: "verified", files, chunks, bytes, damaged }));
-  } else {
-    const counted = [formatCount(files, "file"), formatCount(chunks, "chunk"), formatBytes(bytes)];
-    const verdict = damaged === 0 ? "all as they should be" : `${damaged} damaged`;
-    output.print(`checked ${counted.join(", ")}: ${verdict}`);
-  }
+  if (settings.json) output.print(jsonLine(verifiedRecord(summary, damaged)));
+  else for (const line of verdictLines(summary, damaged)) output.print(line);
   return damaged === 0 ? exitCode.done : exitCode.failed;
+}
+
+function verdictLines(summary: VerifySummary, damaged: number): string[] {
+  const { files, chunks, bytes, unchecked, setAside } = summary;
+  const counted = [formatCount(files, "file"), formatCount(chunks, "chunk"), formatBytes(bytes)];
+  const verdict = damaged === 0 ? "all as they should be" : `${damaged} damaged or missing`;
+  const lines = [`checked ${counted.join(", ")}: ${verdict}`];
+  if (unchecked > 0) {
+    lines.push(
+      `${formatCount(unchecked, "file")} not checked: new, or changed since the last share`,
+    );
+  }
+  if (setAside > 0) {
+    lines.push(`${formatCount(setAside, "damaged chunk")} set aside earlier in .p2p/damaged`);
+  }
+  return lines;
 }
 
 /** Draws how far a scan is, in place, and not too often. */
@@ -177,6 +193,8 @@ export function scanLine(
 const checkTitles: Record<DoctorCheck["check"], string> = {
   "tracker-quic": "tracker over quic",
   "tracker-tcp": "tracker over tcp",
+  "udp": "udp",
+  "ipv6": "ipv6",
   "public-address": "public address",
   "listen-port": "port to listen on",
   "nat": "nat",

@@ -42,6 +42,14 @@ export function statusRecord(status: PeerStatus) {
   return { event: "status" as const, ...tracked, files, bytes, incomplete, downloads, uploads };
 }
 
+export function verifiedRecord(
+  counts: Record<"files" | "chunks" | "bytes" | "unchecked" | "setAside", number>,
+  damaged: number,
+) {
+  const { files, chunks, bytes, unchecked, setAside } = counts;
+  return { event: "verified" as const, files, chunks, bytes, damaged, unchecked, setAside };
+}
+
 /** One line. The separators that JavaScript once took for line ends are escaped with the control characters. */
 export function jsonLine(record: object): string {
   return JSON.stringify(record).replaceAll(

@@ -42,10 +42,15 @@ export interface Damage {
   problem: string;
 }
 
+/** What was looked at, damaged or not. */
 export interface VerifySummary {
   files: number;
   chunks: number;
   bytes: number;
+  /** Files that are new or were changed since they were hashed, and chunks of unknown files. */
+  unchecked: number;
+  /** Damaged files that an earlier run has set aside. */
+  setAside: number;
 }
 
 export interface VerifyOptions {
@@ -59,7 +64,14 @@ export interface VerifyOptions {
 
 /** One thing that the doctor looked at. */
 export interface DoctorCheck {
-  check: "tracker-quic" | "tracker-tcp" | "public-address" | "listen-port" | "nat";
+  check:
+    | "tracker-quic"
+    | "tracker-tcp"
+    | "udp"
+    | "ipv6"
+    | "public-address"
+    | "listen-port"
+    | "nat";
   outcome: "good" | "bad" | "unknown";
   detail: string;
 }

@@ -3,6 +3,7 @@
  */
 import { systemClock } from "./deno_clock.ts";
 import { startRealPeer, visitRealTracker } from "./deno_peer.ts";
+import { verifyDirectory } from "./directory_verify.ts";
 import { UserError } from "./errors.ts";
 import { digestFile } from "./file_digest.ts";
 import { type Prompt, runPeer } from "./one_shot.ts";
@@ -20,7 +21,7 @@ export const realFactory: PeerFactory = {
   start: startRealPeer,
   visit: visitRealTracker,
   digest: digestFile,
-  verify: () => Promise.reject(notBuiltIn("verify")),
+  verify: verifyDirectory,
   examine: () => Promise.reject(notBuiltIn("doctor")),
 };
 

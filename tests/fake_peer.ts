@@ -23,6 +23,7 @@ import type {
   PeerFactory,
   StartListeners,
   TrackerVisit,
+  VerifySummary,
 } from "../lib/peer_factory.ts";
 import type { PeerSettings } from "../lib/options.ts";
 import type { Clock, Timer } from "../lib/ports.ts";
@@ -171,6 +172,8 @@ export class FakeFactory implements PeerFactory {
   /** What goes wrong at the next start or visit. */
   failure: Error | null = null;
   damages: Damage[] = [];
+  /** What `verify` counts, where it isn't the usual. */
+  verified: Partial<VerifySummary> = {};
   checks: DoctorCheck[] = [];
 
   constructor(files: ListedFile[], clock: Clock) {
@@ -205,7 +208,14 @@ export class FakeFactory implements PeerFactory {
 
   verify(options: Parameters<PeerFactory["verify"]>[0]) {
     for (const damage of this.damages) options.onDamage(damage);
-    return Promise.resolve({ files: 2, chunks: 3, bytes: 4096 });
+    return Promise.resolve({
+      files: 2,
+      chunks: 3,
+      bytes: 4096,
+      unchecked: 0,
+      setAside: 0,
+      ...this.verified,
+    });
   }
 
   examine(

@@ -264,7 +264,7 @@ Deno.test("verify names what is damaged and fails", async () => {
   assertEquals(output.printed, [
     "checked 2 files, 3 chunks, 4.00 KiB: all as they should be",
     "a\\nb: content differs from the index",
-    "checked 2 files, 3 chunks, 4.00 KiB: 1 damaged",
+    "checked 2 files, 3 chunks, 4.00 KiB: 1 damaged or missing",
   ]);
   assertEquals(await run("--json verify"), exitCode.failed);
 });
