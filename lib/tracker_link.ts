@@ -350,6 +350,7 @@ export class TrackerLink {
 
   async #waysTo({ host, port }: LinkHost): Promise<Attempt<Line>[]> {
     const addresses = await this.#options.resolve(host);
+    if (addresses.length === 0) throw new UserError("unreachable", "the host has no address");
     return addresses.slice(0, maxAddressesPerHost).flatMap((ip) =>
       this.#options.endpoints.map((endpoint) => (signal: AbortSignal) =>
         this.#join(endpoint, { address: { ip, port }, signal })
@@ -413,6 +414,8 @@ export class TrackerLink {
     this.#drive();
     const cut = line.connection.closed.then(() => this.#sleep(lastWordsMs));
     await Promise.race([this.#readAll(line), cut]);
+    // What waits to be written would keep the next connection waiting.
+    line.stream.abort();
     line.connection.close();
     this.#line = null;
     this.#client.disconnect();

@@ -228,7 +228,11 @@ Deno.test("connect() fails with one clear line for each thing that can be wrong"
     [{ secret: "open sesam" }, /refused the join secret/, /join link/],
     [{ id: identityOf(5).id }, /cannot reach tracker tracker.example:7400: somebody else/, null],
     [{ hosts: [{ ...first, port: 9 }] }, /tracker.example:9: connection refused/, null],
-    [{ hosts: [{ host: "nowhere", port: 9 }] }, /cannot reach tracker nowhere:9/, null],
+    [
+      { hosts: [{ host: "nowhere", port: 9 }] },
+      /^cannot reach tracker nowhere:9: the host has no address$/,
+      null,
+    ],
   ];
   for (const [changes, message, hint] of cases) {
     const peer = town.peer({ number: 1, link: { ...town.link, ...changes } });
@@ -312,6 +316,14 @@ Deno.test("a tracker takes no more connections and handshakes from one network t
   await dial("2001:db8:0:1::1");
   await town.clock.advance(100);
   assertEquals(town.tracker.statistics.handshakes, 3);
+});
+
+Deno.test("a tracker lets in no more peers from one network than allowed, and others still", async () => {
+  const town = new Town({ limits: { connectionsPerNetwork: 1 } });
+  await town.rawPeer(1);
+  await userError(town.rawPeer(1));
+  await town.rawPeer(2);
+  assertEquals(town.tracker.statistics.connections, 2);
 });
 
 Deno.test("a second connection of a peer takes the place of the first", async () => {
