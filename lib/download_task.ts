@@ -32,6 +32,9 @@ import type { ChunkStore, PartialFile } from "./store.ts";
 import type { HolderRow } from "./tracker_messages.ts";
 
 const maxSources = 40;
+/** A file of one chunk is asked of so many connected peers first, and only then of the tracker. */
+const maxGuesses = 4;
+const guessMs = 250;
 /** Without any source, and with some. */
 const locateMs = { eager: 1000, calm: 10_000 };
 const reconnectMs = 5000;
@@ -47,6 +50,8 @@ export interface Swarm {
   self: string;
   holders(digest: Uint8Array): Promise<HolderRow[]>;
   linkTo(peer: string): PeerLink | undefined;
+  /** The links to ask on, one for each connected peer. */
+  links(): PeerLink[];
   /** Has the tracker introduce us; a link comes about later or never. */
   introduce(digest: Uint8Array, peer: Uint8Array): Promise<void>;
   /** An incomplete file is there to be shared. */
@@ -140,11 +145,16 @@ export class DownloadTask implements DownloadHandle {
     try {
       const known = await store.manifest(this.digest);
       if (known) return await this.#begin(known);
-      if (this.#file.chunks <= 1) return await this.#begin(this.#manifestOfOneChunk());
+      if (this.isSmall) return await this.#begin(this.#manifestOfOneChunk());
     } catch (error) {
       return this.#fail(asUserError(error));
     }
-    void this.#locate();
+    if (this.#machine === null) void this.#locate();
+  }
+
+  /** Whether it is cheap enough to be run beside many others. */
+  get isSmall(): boolean {
+    return this.#file.chunks <= 1;
   }
 
   cancel(): void {
@@ -233,6 +243,17 @@ export class DownloadTask implements DownloadHandle {
   }
 
   // ── finding sources ──────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Peers that are connected already, for a folder of small files say, probably have this file, too: to guess so
+   * costs one round trip where to ask the tracker costs three.
+   */
+  #findSources(): void {
+    const guesses = this.isSmall ? this.#swarm.links().slice(0, maxGuesses) : [];
+    if (guesses.length === 0) return void this.#locate();
+    for (const link of guesses) this.addSource(link, this.#allBits());
+    this.#locateTimer = this.#swarm.clock.setTimer(guessMs, () => void this.#locate());
+  }
 
   async #locate(): Promise<void> {
     if (this.#isLocating) return;
@@ -351,7 +372,7 @@ export class DownloadTask implements DownloadHandle {
     if (!this.#machine.isComplete) {
       this.#swarm.began(partial);
       if (this.#goal === "manifest") return this.#end("cancelled");
-      void this.#locate();
+      this.#findSources();
     }
     for (const record of this.#sources.values()) this.#join(record);
     this.#drive();

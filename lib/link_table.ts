@@ -30,6 +30,11 @@ export class LinkTable {
     return this.#current.get(peer);
   }
 
+  /** The links to ask on, one for each connected peer. */
+  chosen(): PeerLink[] {
+    return [...this.#current.values()];
+  }
+
   /** Those to one peer. */
   allTo(peer: string): PeerLink[] {
     return this.all().filter((link) => link.peer === peer);

@@ -30,8 +30,9 @@ import type { TrackerLink } from "./tracker_link.ts";
 import { holdersOf, listedFiles } from "./tracker_view.ts";
 import { TransferLimits, type TransferRates } from "./transfer_limits.ts";
 
-/** Downloads at work at once; the others wait for their turn. */
+/** Downloads at work at once, the small ones counted as a part; the others wait for their turn. */
 const maxActiveDownloads = 16;
+const smallDownloadShare = 1 / 16;
 const maxLinks = 512;
 /** Protocol errors after which a peer is not dealt with any more. */
 const maxMisbehaviour = 3;
@@ -71,7 +72,7 @@ export class PeerNode implements PeerControl {
   readonly #banned = new Set<string>();
   readonly #listeners: ((notice: Notice) => void)[] = [];
   #timer: Timer | null = null;
-  #activeCount = 0;
+  #activeShare = 0;
   #adoptedAt = -Infinity;
   #quitting: Promise<void> | null = null;
 
@@ -296,13 +297,14 @@ export class PeerNode implements PeerControl {
   }
 
   #startWaiting(): void {
-    while (this.#activeCount < maxActiveDownloads) {
+    while (this.#activeShare < maxActiveDownloads) {
       const task = this.#waiting.shift();
       if (!task) return;
       if (task.isEnded) continue;
-      this.#activeCount++;
+      const share = task.isSmall ? smallDownloadShare : 1;
+      this.#activeShare += share;
       void task.done.then(() => {
-        this.#activeCount--;
+        this.#activeShare -= share;
         this.#startWaiting();
       });
       void task.start();
@@ -318,6 +320,7 @@ export class PeerNode implements PeerControl {
       self: this.#self,
       holders: (digest) => tracker.holders(digest),
       linkTo: (peer) => this.#links.to(peer),
+      links: () => this.#links.chosen(),
       introduce: (digest, peer) => this.#introduce(digest, peer),
       began: (partial) => this.#noteBegun(partial),
       stored: (digest, chunk) => this.#noteStored(digest, chunk),

@@ -220,3 +220,20 @@ Deno.test("files that appear and vanish are listed and unlisted, and goodbye for
   await swarm.clock.run(sharer.node.quit(), 5000);
   assertEquals(await swarm.clock.run(other.node.list(), 5000), []);
 });
+
+Deno.test("many small files are asked of who is connected, not of the tracker one by one", async () => {
+  const swarm = new MemorySwarm({ latencyMs: 50 });
+  const files = Object.fromEntries(
+    Array.from({ length: 300 }, (_, number) => [`small/${number}`, randomBytes(4096, number)]),
+  );
+  await swarm.join({ store: new MemoryStore(files) });
+  const leecher = await swarm.join();
+  const startedAt = swarm.clock.now();
+  const listed = await swarm.clock.run(leecher.node.list(), 20_000);
+  const all = listed.map((file) => leecher.node.download(file).done);
+  const statuses = await swarm.clock.run(Promise.all(all), 600_000);
+  assertEquals(statuses.filter(({ state }) => state !== "complete"), []);
+  // Three files a round trip would take ten seconds.
+  const seconds = (swarm.clock.now() - startedAt) / 1000;
+  assert(seconds < 3, `${seconds} s`);
+});
