@@ -12,7 +12,8 @@ import {
   linkIn,
   parsedLine,
   type Playground,
-  Program,
+  type Program,
+  repository,
   write,
 } from "./programs.ts";
 import {
@@ -490,6 +491,17 @@ Deno.test("a tracker with a secret lets in whoever has it, by link or environmen
     const ended = await place.peer(["--tracker", bare, "list"], { env: { P2P_SECRET: secret } });
     assertEquals(ended.code, 0, ended.errors);
   }));
+
+for (const name of ["peer", "tracker"] as const) {
+  Deno.test(`README.md shows the help of ${name} as it is`, () =>
+    inPlayground(async (place) => {
+      const ended = await place.start(name, ["--help"]).end();
+      assertEquals(ended.code, 0, ended.errors);
+      const readme = await Deno.readTextFile(join(repository, "README.md"));
+      const shown = readme.split(`## ${name}\n`)[1]?.split("```")[1];
+      assertEquals(shown?.trim().split("\n"), ended.lines);
+    }));
+}
 
 /** `peer --json … get`, to its good end. */
 async function get(
