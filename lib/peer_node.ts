@@ -38,6 +38,8 @@ const maxLinks = 512;
 const maxMisbehaviour = 3;
 const maxBanned = 4096;
 const housekeepingMs = 5000;
+/** How long an introduction is given to lead to something before another is asked for. */
+const introductionMs = 2000;
 const idleLinkMs = 60_000;
 const adoptionMs = 30_000;
 
@@ -68,6 +70,8 @@ export class PeerNode implements PeerControl {
   readonly #downloads = new Map<string, DownloadTask>();
   readonly #adoptions = new Map<string, DownloadTask>();
   readonly #waiting: DownloadTask[] = [];
+  /** When each peer was last asked to be introduced. */
+  readonly #introducedAt = new Map<string, number>();
   readonly #misbehaviour = new Map<string, number>();
   readonly #banned = new Set<string>();
   readonly #listeners: ((notice: Notice) => void)[] = [];
@@ -329,10 +333,20 @@ export class PeerNode implements PeerControl {
     };
   }
 
+  /** Downloads that want the same peer at the same time are content with one introduction. */
   async #introduce(digest: Uint8Array, peer: Uint8Array): Promise<void> {
-    if (this.#banned.has(encodeId(peer))) return;
-    const introduction: Introduction = await this.#options.tracker.introduce(digest, peer);
-    this.#connector.handleIntroduction(introduction);
+    const id = encodeId(peer);
+    const now = this.#options.clock.now();
+    const isUnderWay = now - (this.#introducedAt.get(id) ?? -Infinity) < introductionMs;
+    if (this.#banned.has(id) || isUnderWay) return;
+    this.#introducedAt.set(id, now);
+    try {
+      const introduction: Introduction = await this.#options.tracker.introduce(digest, peer);
+      this.#connector.handleIntroduction(introduction);
+    } catch (error) {
+      this.#introducedAt.delete(id);
+      throw error;
+    }
   }
 
   #noteBegun(partial: PartialFile): void {
@@ -358,6 +372,9 @@ export class PeerNode implements PeerControl {
     const now = this.#options.clock.now();
     for (const link of this.#links.all()) {
       if (link.idleSince !== null && now - link.idleSince >= idleLinkMs) link.close("it was idle");
+    }
+    for (const [peer, at] of this.#introducedAt) {
+      if (now - at >= introductionMs) this.#introducedAt.delete(peer);
     }
     if (now - this.#adoptedAt >= adoptionMs) {
       this.#adoptedAt = now;
