@@ -22,9 +22,9 @@ import {
 import { TrackerSession, type TrackerSessionEvent } from "./tracker_session.ts";
 import { type TrackerLimits, trackerLimits, TrackerState } from "./tracker_state.ts";
 
-/** Messages of one peer. */
-const messagesPerSecond = 200;
-const messageBurst = 2_000;
+/** Of one peer: messages that want an answer, and the cheaper others, many of them haves. */
+const requestRate = { perSecond: 200, burst: 2_000 };
+const statementRate = { perSecond: 2_000, burst: 8_000 };
 
 /** Waiting to be sent to one peer: beyond the first nothing more is read from it, beyond the second it is lost. */
 const pauseAtQueuedBytes = 512 * 1024;
@@ -89,7 +89,8 @@ export class TrackerNode {
   readonly #limits: ConnectionLimits;
   readonly #secret: Uint8Array | null;
   readonly #state: TrackerState;
-  readonly #limiter: KeyedRateLimiter;
+  readonly #requestLimiter: KeyedRateLimiter;
+  readonly #statementLimiter: KeyedRateLimiter;
   /** Everybody who was let in. */
   readonly #connections = new Set<PeerConnection>();
   /** Those who joined, by id in hex. */
@@ -106,11 +107,9 @@ export class TrackerNode {
     this.#limits = { ...connectionLimits, ...limits };
     this.#secret = secret === null ? null : new TextEncoder().encode(secret);
     this.#state = new TrackerState({ random, epoch: randomEpoch(random), trackerIp, limits });
-    this.#limiter = new KeyedRateLimiter({
-      perSecond: messagesPerSecond,
-      burst: messageBurst,
-      maxKeys: this.#limits.connections,
-    });
+    const maxKeys = this.#limits.connections;
+    this.#requestLimiter = new KeyedRateLimiter({ ...requestRate, maxKeys });
+    this.#statementLimiter = new KeyedRateLimiter({ ...statementRate, maxKeys });
   }
 
   get statistics(): TrackerNodeStatistics {
@@ -216,7 +215,8 @@ export class TrackerNode {
       observed: connection.remote,
       via: connection.kind,
       state: this.#state,
-      limiter: this.#limiter,
+      requestLimiter: this.#requestLimiter,
+      statementLimiter: this.#statementLimiter,
       now: clock.now(),
     });
     const onEvent = (event: TrackerSessionEvent) => this.#handleEvent(event, peer);

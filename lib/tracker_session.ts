@@ -6,7 +6,7 @@
  * Rules:
  * - Nothing but `join` is answered before `join`, and it must come within `joinTimeoutMs`.
  * - A joined peer that is silent for three heartbeats is let go; any message counts as a sign of life.
- * - Each message spends one of the peer's tokens. Without a token a request fails as `too-many`; a statement,
+ * - Each message spends one of the peer's tokens of its kind. Without a token a request fails as `too-many`; a statement,
  *   which has no answer and so must not get lost, counts. Either way nothing more is to be read for `pauseMs`.
  * - What the protocol has no place for ends the connection, after a `failure` that says why.
  *
@@ -40,8 +40,9 @@ export interface TrackerSessionOptions {
   observed: SocketAddress;
   via: TransportKind;
   state: TrackerState;
-  /** Counts the messages of all peers, by id in hex. */
-  limiter: KeyedRateLimiter;
+  /** Count the messages of all peers, by id in hex: those that want an answer, and the cheaper others. */
+  requestLimiter: KeyedRateLimiter;
+  statementLimiter: KeyedRateLimiter;
   now: number;
   /** Where NAT discovery is answered; 0 for nowhere. */
   probePort?: number;
@@ -93,7 +94,9 @@ export class TrackerSession {
   handleInput(message: TrackerRequest, now: number): void {
     const state = this.#state;
     if (state.name === "over") return;
-    const allowed = this.#options.limiter.allow(this.#key, now);
+    const { requestLimiter, statementLimiter } = this.#options;
+    const limiter = "request" in message ? requestLimiter : statementLimiter;
+    const allowed = limiter.allow(this.#key, now);
     this.#pauseMs = allowed ? 0 : overLimitPauseMs;
     try {
       if (state.name === "joined") return this.#handleJoined(message, { state, allowed, now });

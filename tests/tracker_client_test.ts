@@ -151,6 +151,8 @@ Deno.test("a client splits haves that fit no message", () => {
 Deno.test("a client's later word on a digest takes the place of one not yet said", () => {
   const client = joinedClient();
   client.announce([partial(1)]);
+  client.have(digestOf(1), 1, 0);
+  sent(client);
   client.have(digestOf(1), 2, 0);
   client.announce([file(1)]);
   client.announce([file(2)]);

@@ -326,6 +326,37 @@ Deno.test("a tracker lets in no more peers from one network than allowed, and ot
   assertEquals(town.tracker.statistics.connections, 2);
 });
 
+Deno.test("a tracker tells who wants a peer that there is none", async () => {
+  const town = new Town();
+  const endpoint = town.network.endpoint({ id: identityOf(1).id, ip: "198.51.100.1" });
+  const acceptorId = identityOf(0).id;
+  const connection = await town.clock.run(
+    endpoint.dial({ ip: trackerIp, port }, { expectedId: acceptorId, timeoutMs: 5000 }),
+  );
+  const error = await userError(town.clock.run(connectAs(connection, {
+    identity: identityOf(1),
+    acceptorId,
+    service: "peer",
+    credential: new Uint8Array(),
+    limits: { maxFrameBytes: 1 << 20 },
+    clock: town.clock,
+  })));
+  assert(error.message.includes("this is a tracker"), error.message);
+});
+
+Deno.test("a tracker reads no faster than a peer may send", async () => {
+  const town = new Town();
+  const peer = await town.rawPeer(1);
+  say(peer, { type: "join", listenPort: 1, hosts: [], nat: "unknown" });
+  for (let sent = 0; sent < 12_000; sent++) say(peer, { type: "heartbeat", sent });
+  say(peer, { type: "goodbye" });
+  const beganMs = town.clock.now();
+  const messages = await town.clock.run(heard(peer), 60_000);
+  assertEquals(messages.length, 12_002);
+  const seconds = (town.clock.now() - beganMs) / 1000;
+  assert(seconds > 1, `12,000 messages in ${seconds} s`);
+});
+
 Deno.test("a second connection of a peer takes the place of the first", async () => {
   const town = new Town();
   const first = await town.rawPeer(1);
@@ -466,6 +497,18 @@ for (const way of ["closes", "is killed", "vanishes with its machine"] as const)
     assertEquals(peers.map(({ state }) => state), ["connected", "connected", "connected"]);
   });
 }
+
+Deno.test("a link that was stable comes back quickly each time", async () => {
+  const town = new Town();
+  const peer = await town.connected({ number: 1 });
+  for (let restart = 0; restart < 12; restart++) {
+    await town.clock.advance(60_000);
+    await town.clock.run(town.tracker.close());
+    town.startTracker();
+    await town.clock.advance(1000);
+    assertEquals(peer.state, "connected", `restart ${restart}`);
+  }
+});
 
 Deno.test("a link that starts before its tracker connects when it comes", async () => {
   const town = new Town();

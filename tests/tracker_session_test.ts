@@ -22,15 +22,15 @@ function idOf(number: number): Uint8Array {
 /** A tracker's state and sessions of peers with it. */
 class Sessions {
   readonly state = new TrackerState({ random: new SeededRandom(1), epoch: 1 });
-  readonly limiter: KeyedRateLimiter;
+  readonly requestLimiter: KeyedRateLimiter;
+  readonly statementLimiter = new KeyedRateLimiter({ perSecond: 10, burst: 3, maxKeys: 10 });
 
   constructor(burst = 100) {
-    this.limiter = new KeyedRateLimiter({ perSecond: 10, burst, maxKeys: 10 });
+    this.requestLimiter = new KeyedRateLimiter({ perSecond: 10, burst, maxKeys: 10 });
   }
 
   open(id: number, now = 0): TrackerSession {
-    const { state, limiter } = this;
-    return new TrackerSession({ id: idOf(id), observed, via: "quic", state, limiter, now });
+    return new TrackerSession({ ...this, id: idOf(id), observed, via: "quic", now });
   }
 
   joined(id: number, now = 0): TrackerSession {
@@ -206,12 +206,19 @@ Deno.test("a session fails requests beyond the limit, and loses no statement", (
   const sessions = new Sessions(3);
   const session = sessions.joined(1);
   const list: TrackerRequest = { type: "list", request: 1, epoch: 0, since: 0, limit: 1 };
-  for (let count = 0; count < 2; count++) {
+  for (let count = 0; count < 3; count++) {
     assertEquals(failuresOf(reply(session, list)), []);
     assertEquals(session.pauseMs, 0);
   }
   assertEquals(failuresOf(reply(session, { ...list, request: 2 })), [[2, "too-many"]]);
   assert(session.pauseMs > 0);
+  for (let count = 0; count < 2; count++) {
+    assertEquals(reply(session, announce), []);
+    assertEquals(session.pauseMs, 0);
+  }
+  assertEquals(reply(session, { type: "withdraw", digests: [digest] }), []);
+  assert(session.pauseMs > 0);
+  assertEquals(sessions.state.statistics.files, 0);
   assertEquals(reply(session, announce), []);
   assertEquals(sessions.state.statistics.files, 1);
   assertEquals(failuresOf(reply(session, list, 1000)), []);
@@ -263,7 +270,8 @@ Deno.test("join fails when the tracker is full", () => {
     observed,
     via: "tcp",
     state,
-    limiter: sessions.limiter,
+    requestLimiter: sessions.requestLimiter,
+    statementLimiter: sessions.statementLimiter,
     now: 0,
   });
   assertEquals(failuresOf(reply(session, join)), [[0, "too-many"]]);
