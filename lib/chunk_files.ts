@@ -7,15 +7,17 @@
  */
 import { clearBit, copyBits, emptyBits, isFull, setBit } from "./bitfield.ts";
 import { formatChunkName, hexOf, parseChunkName } from "./chunk_name.ts";
-import { DiskChunkWriter } from "./chunk_writer.ts";
+import { type ChunkWriterOptions, DiskChunkWriter } from "./chunk_writer.ts";
 import { type FileState, isMissing, type Stamp } from "./disk.ts";
 import { messageOf } from "./errors.ts";
+import { FileAssembly } from "./file_assembly.ts";
 import type { FileIndex } from "./file_index.ts";
 import { stepsOf } from "./file_hasher.ts";
 import {
   chunkCountOf,
   chunkLeavesOf,
   chunkLengthOf,
+  chunkOffsetOf,
   equalBytes,
   hashOfChunk,
   type Manifest,
@@ -29,6 +31,9 @@ import type { SyncQueue } from "./sync_queue.ts";
 
 /** How long a file must be left alone before it counts as written. */
 export const settleMs = 500;
+
+/** Files put together ahead of time, at the same time. */
+const maxAssemblies = 32;
 
 /** Chunk files removed before other work gets its turn. */
 const removalsPerTurn = 16;
@@ -48,6 +53,8 @@ export interface BegunFile {
   readonly held: Uint8Array;
   /** What each held chunk's file looked like when it was verified. */
   readonly stamps: Map<number, Stamp>;
+  /** The file as it grows, while chunks come; null otherwise. */
+  assembly: FileAssembly | null;
 }
 
 interface Unfinished {
@@ -165,13 +172,19 @@ export class ChunkFiles {
       path,
       length: chunkLengthOf(length, chunk),
       leafCount: chunkLeavesOf(length),
+      assembly: this.#assemblyFor(begun, chunk),
       hash: hashOfChunk(begun.manifest, chunk),
       onVerified: (stamp) => this.#store(begun, { chunk, path, stamp }),
       userError: (error) => directory.userError(error, "write a chunk"),
     });
   }
 
-  /** The chunk files that are held, in order. */
+  /** Stops putting files together ahead of time. */
+  dropAssemblies(): void {
+    for (const { begun } of this.#unfinished.values()) begun?.assembly?.drop();
+  }
+
+  /** The chunk files that are held. */
   pathsOf({ manifest, stamps }: BegunFile): string[] {
     return [...stamps.keys()].map((chunk) => this.pathOf(manifest.digest, chunk));
   }
@@ -195,6 +208,7 @@ export class ChunkFiles {
     this.#unfinished.delete(hex);
     this.#changed.delete(hex);
     if (!begun) return;
+    begun.assembly?.drop();
     const { directory: { disk }, index, syncs } = this.#options;
     for (const [count, path] of this.pathsOf(begun).entries()) {
       if (count % removalsPerTurn === removalsPerTurn - 1) await nextTurn();
@@ -217,9 +231,29 @@ export class ChunkFiles {
     return isFull(held, chunkCountOf(manifest.length));
   }
 
+  /** Null where a chunk is the whole file, or there is no room for a second copy. */
+  #assemblyFor(begun: BegunFile, chunk: number): ChunkWriterOptions["assembly"] {
+    const { digest, length } = begun.manifest;
+    if (chunkCountOf(length) === 1 || begun.assembly?.hasFailed) return null;
+    if (!begun.assembly?.isOpen) begun.assembly = this.#newAssembly(digest);
+    const file = begun.assembly;
+    return file && { file, chunk, offset: chunkOffsetOf(length, chunk) };
+  }
+
+  #newAssembly(digest: Uint8Array): FileAssembly | null {
+    const open = [...this.#unfinished.values()].filter(({ begun }) => begun?.assembly?.isOpen);
+    if (open.length >= maxAssemblies) return null;
+    const { directory } = this.#options;
+    try {
+      return new FileAssembly(directory.disk, directory.combinedPath(digest));
+    } catch {
+      return null;
+    }
+  }
+
   #start(manifest: Manifest): Unfinished {
     const held = emptyBits(chunkCountOf(manifest.length));
-    return this.#add(manifest.digest, { manifest, held, stamps: new Map() });
+    return this.#add(manifest.digest, { manifest, held, stamps: new Map(), assembly: null });
   }
 
   #add(digest: Uint8Array, begun: BegunFile | null): Unfinished {

@@ -1,5 +1,6 @@
 /**
- * Joins the held chunks of a file into one, outside of its final place.
+ * Joins the held chunks of a file into one, outside of its final place: those that were not put together as they
+ * came (`file_assembly.ts`).
  *
  * A chunk file that looks as it did when it was verified is copied; one that doesn't is verified again as it is
  * copied. A file of one chunk needs no copy.
@@ -33,36 +34,46 @@ export interface JoinOptions {
 }
 
 /**
- * Returns the path of the whole file, synced. Throws `UserError` if a chunk turned out to be wrong: it is held no
- * more then.
+ * Joins the chunks and gives the file a free name like the manifest's, once it is on the platter. Returns the name.
+ * Throws `UserError` if a chunk turned out to be wrong: it is held no more then.
  */
 export async function joinChunks(begun: BegunFile, options: JoinOptions): Promise<string> {
   const { directory, chunks } = options;
-  const { digest, length } = begun.manifest;
+  const { digest, length, name } = begun.manifest;
   if (chunkCountOf(length) === 1 && isUntouched(begun, 0, options)) {
-    const path = chunks.pathOf(digest, 0);
-    await syncFile(path, directory);
-    return path;
+    await syncFile(chunks.pathOf(digest, 0), directory);
+    return directory.place(chunks.pathOf(digest, 0), name);
   }
-  const path = directory.combinedPath(digest);
-  const target = directory.disk.create(path);
+  const { path, target } = await targetFor(begun, options);
   try {
     await copyChunks(begun, target, options);
     await target.sync();
-    return path;
+    target.close();
+    return directory.place(path, name);
   } catch (error) {
     target.close();
-    removeQuietly(path, directory);
+    directory.removeQuietly(path);
     throw error;
   } finally {
-    target.close();
+    begun.assembly = null;
   }
+}
+
+/** What was put together as the chunks came, or an empty file. */
+async function targetFor(
+  { assembly, manifest }: BegunFile,
+  { directory }: JoinOptions,
+): Promise<{ path: string; target: DiskFile }> {
+  if (assembly?.isOpen) return { path: assembly.path, target: await assembly.take() };
+  const path = directory.combinedPath(manifest.digest);
+  return { path, target: directory.disk.create(path) };
 }
 
 async function copyChunks(begun: BegunFile, target: DiskFile, options: JoinOptions): Promise<void> {
   const { length } = begun.manifest;
   let sinceTurn = 0;
   for (let chunk = 0; chunk < chunkCountOf(length); chunk++) {
+    if (begun.assembly?.has(chunk)) continue;
     const source = openChunk(begun, chunk, options);
     try {
       const check = source.state().stamp === begun.stamps.get(chunk) ? null : new TreeHasher();
@@ -139,12 +150,4 @@ function damage(begun: BegunFile, chunk: number, { chunks }: JoinOptions): UserE
 async function syncFile(path: string, { disk }: SharedDirectory): Promise<void> {
   const file = disk.open(path);
   await file.sync().finally(() => file.close());
-}
-
-function removeQuietly(path: string, { disk }: SharedDirectory): void {
-  try {
-    disk.remove(path);
-  } catch {
-    // It counts for nothing there, and the next start clears it away.
-  }
 }

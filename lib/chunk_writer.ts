@@ -3,6 +3,7 @@
  * for nothing until the hash is right.
  */
 import type { Disk, DiskFile, Stamp } from "./disk.ts";
+import type { FileAssembly } from "./file_assembly.ts";
 import { equalBytes } from "./manifest.ts";
 import { TreeHasher } from "./merkle.ts";
 import type { ChunkWriter } from "./store.ts";
@@ -26,6 +27,8 @@ export interface ChunkWriterOptions {
   length: number;
   /** Leaves that its tree is padded to. */
   leafCount: number;
+  /** Where the bytes go as well, unless somebody else writes this chunk there. */
+  assembly: { file: FileAssembly; chunk: number; offset: number } | null;
   /** What it must hash to. */
   hash: Uint8Array;
   /** Takes over a chunk that is right: moves it from `path` to its place. */
@@ -41,6 +44,8 @@ export class DiskChunkWriter implements ChunkWriter {
   #buffer: Uint8Array<ArrayBuffer> | null = null;
   #gathered = 0;
   #written = 0;
+  /** Null without a claim on it. */
+  #assembly: ChunkWriterOptions["assembly"] = null;
   #state: "open" | "overlong" | "ended" = "open";
 
   constructor(options: ChunkWriterOptions) {
@@ -69,6 +74,7 @@ export class DiskChunkWriter implements ChunkWriter {
     this.#state = "ended";
     if (this.#buffer && spareBuffers.length < maxSpareBuffers) spareBuffers.push(this.#buffer);
     this.#buffer = null;
+    this.#release(false);
     if (!this.#file) return;
     this.#file.close();
     this.#file = null;
@@ -101,11 +107,22 @@ export class DiskChunkWriter implements ChunkWriter {
   }
 
   #put(bytes: Uint8Array): void {
-    const { disk, path } = this.#options;
-    this.#file ??= disk.create(path);
+    this.#file ??= this.#create();
     this.#hasher.update(bytes);
     this.#file.write(bytes, this.#written);
+    if (this.#assembly) this.#assembly.file.write(bytes, this.#assembly.offset + this.#written);
     this.#written += bytes.length;
+  }
+
+  #create(): DiskFile {
+    const { disk, path, assembly } = this.#options;
+    if (assembly?.file.claim(assembly.chunk)) this.#assembly = assembly;
+    return disk.create(path);
+  }
+
+  #release(isRight: boolean): void {
+    this.#assembly?.file.release(this.#assembly.chunk, isRight);
+    this.#assembly = null;
   }
 
   #finish(): "stored" | "corrupt" {
@@ -119,6 +136,7 @@ export class DiskChunkWriter implements ChunkWriter {
     const { stamp } = this.#file!.state();
     this.#file!.close();
     onVerified(stamp);
+    this.#release(true);
     // Moved away: nothing is left to discard but the buffer.
     this.#file = null;
     this.discard();

@@ -197,6 +197,7 @@ export class DirectoryStore implements ChunkStore {
       ...this.#combining.values(),
       this.#syncs.flush(),
     ]);
+    this.#chunks.dropAssemblies();
     this.#files.flush();
     this.#reader.close();
     this.#index.close();
@@ -268,8 +269,7 @@ export class DirectoryStore implements ChunkStore {
     }
     const begun = this.#chunks.begun(digest);
     if (!begun || !this.#chunks.isComplete(begun)) throw new Error("chunks are missing");
-    const whole = await joinChunks(begun, { directory: this.#directory, chunks: this.#chunks });
-    const name = this.#directory.place(whole, begun.manifest.name);
+    const name = await joinChunks(begun, { directory: this.#directory, chunks: this.#chunks });
     const path = this.#directory.path(name);
     const state = this.#directory.disk.state(path);
     if (state) this.#files.add(name, state, begun.manifest);

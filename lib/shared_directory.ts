@@ -101,6 +101,15 @@ export class SharedDirectory {
     throw new UserError("failed", "cannot find a free name: other programs take them");
   }
 
+  /** Removes a file that counts for nothing; if that fails, the next start clears it away. */
+  removeQuietly(path: string): void {
+    try {
+      this.disk.remove(path);
+    } catch {
+      // See above.
+    }
+  }
+
   close(): void {
     this.#lock.release();
   }
@@ -119,7 +128,7 @@ export class SharedDirectory {
       if (isMissing(error) || isFull(error)) throw error;
       return this.#moveWithoutLinks(from, to);
     }
-    this.disk.remove(from);
+    this.removeQuietly(from);
     return true;
   }
 

@@ -310,14 +310,17 @@ Deno.test("a file that was begun and then came by itself ends its chunks", () =>
 Deno.test("a chunk file that changed after it was verified is verified again when combined", () =>
   inDirectory(async (path) => {
     const { bytes, manifest } = sampleFile("name", 3 * chunkBytes);
-    await using here = await opened(path);
-    await here.store.begin(manifest);
-    for (const chunk of [0, 1, 2]) {
-      await give(here.store, manifest.digest, [chunk, chunkOf(bytes, chunk)]);
+    const chunkPath = (chunk: number) => `${path}/${formatChunkName(manifest.digest, chunk)}`;
+    {
+      await using here = await opened(path);
+      await here.store.begin(manifest);
+      for (const chunk of [0, 1, 2]) {
+        await give(here.store, manifest.digest, [chunk, chunkOf(bytes, chunk)]);
+      }
     }
-    const middle = `${path}/${formatChunkName(manifest.digest, 1)}`;
-    Deno.utimeSync(middle, 1e9, 1e9);
-    spoil(middle);
+    await using here = await opened(path);
+    Deno.utimeSync(chunkPath(0), 1e9, 1e9);
+    spoil(chunkPath(1));
     await assertRejects(
       () => here.store.combine(manifest.digest),
       UserError,
@@ -325,11 +328,50 @@ Deno.test("a chunk file that changed after it was verified is verified again whe
     );
     assertEquals(here.store.partials()[0]!.held, new Uint8Array([0b10100000]));
     assertEquals(namesIn(`${path}/.p2p/combined`), []);
-    Deno.removeSync(`${path}/${formatChunkName(manifest.digest, 2)}`);
+    Deno.removeSync(chunkPath(2));
     assertEquals(await give(here.store, manifest.digest, [1, chunkOf(bytes, 1)]), "stored");
     await assertRejects(() => here.store.combine(manifest.digest), UserError, "chunk 2 ");
     assertEquals(await download(here.store, manifest, bytes), "name");
     assertEquals(Deno.readFileSync(`${path}/name`), bytes);
+  }));
+
+Deno.test("two sources of one chunk never spoil the file, whichever is wrong", () =>
+  inDirectory(async (path) => {
+    await using here = await opened(path);
+    for (const [seed, wrongFirst] of [[1, true], [2, false]] as const) {
+      const { bytes, manifest } = sampleFile(`name ${seed}`, 2 * chunkBytes, seed);
+      await here.store.begin(manifest);
+      await give(here.store, manifest.digest, [1, chunkOf(bytes, 1)]);
+      const right = chunkOf(bytes, 0);
+      const wrong = new Uint8Array(chunkBytes);
+      const [first, second] = wrongFirst ? [wrong, right] : [right, wrong];
+      const one = here.store.openChunk(manifest.digest, 0);
+      const two = here.store.openChunk(manifest.digest, 0);
+      one.write(first);
+      two.write(second);
+      assertEquals([await two.finish(), await one.finish()].sort(), ["corrupt", "stored"]);
+      const name = await here.store.combine(manifest.digest);
+      assertEquals(Deno.readFileSync(`${path}/${name}`), bytes);
+    }
+  }));
+
+Deno.test("a download ends well without room to put the file together as it comes", () =>
+  inDirectory(async (path) => {
+    let left = 3;
+    const disk = faultyDisk({
+      refuse: (operation) => {
+        if (operation.startsWith("write") && operation.includes("/combined/") && left-- === 0) {
+          throw noSpace();
+        }
+      },
+    });
+    await using here = await opened(path, { disk });
+    const { bytes, manifest } = sampleFile("name", 5 * chunkBytes + 1);
+    assertEquals(await download(here.store, manifest, bytes), "name");
+    assertEquals(Deno.readFileSync(`${path}/name`), bytes);
+    const isMade = (step: string) => step.startsWith("create") && step.includes("/combined/");
+    assertEquals(disk.trace.filter(isMade).length, 2);
+    assertEquals(namesIn(`${path}/.p2p/combined`), []);
   }));
 
 Deno.test("combine() puts any remote name inside the directory", () =>
@@ -406,7 +448,7 @@ Deno.test("a full disk is told of, and what is there stays and can be used", () 
     let isFull = false;
     const disk = faultyDisk({
       refuse: (operation) => {
-        if (isFull && operation.startsWith("write")) throw noSpace();
+        if (isFull && /^(write|link)/.test(operation)) throw noSpace();
       },
     });
     const { bytes, manifest } = sampleFile("name", 2 * chunkBytes);
