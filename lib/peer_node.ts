@@ -361,8 +361,8 @@ export class PeerNode implements PeerControl {
   }
 
   #noteCombined({ digest, length }: Manifest, path: string): void {
-    const known = this.#options.store.files().find((file) => equalDigests(file.digest, digest));
-    this.#catalogue.completeFile(known ?? { digest, length, names: [path] });
+    if (this.#catalogue.get(digest)?.held === null) return;
+    this.#catalogue.completeFile({ digest, length, names: [path] });
     this.#tellTracker();
   }
 
@@ -416,8 +416,4 @@ export class PeerNode implements PeerControl {
   #notify(level: Notice["level"], text: string): void {
     for (const listener of this.#listeners) listener({ level, text });
   }
-}
-
-function equalDigests(a: Uint8Array, b: Uint8Array): boolean {
-  return a.toHex() === b.toHex();
 }
