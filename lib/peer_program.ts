@@ -4,12 +4,11 @@
 import { systemClock } from "./deno_clock.ts";
 import { startRealPeer, visitRealTracker } from "./deno_peer.ts";
 import { verifyDirectory } from "./directory_verify.ts";
-import { UserError } from "./errors.ts";
+import { examineNetwork } from "./doctor.ts";
 import { digestFile } from "./file_digest.ts";
 import { type Prompt, runPeer } from "./one_shot.ts";
-import type { PeerSettings } from "./options.ts";
 import type { OutputClosed } from "./output.ts";
-import type { PeerFactory, StartListeners, TrackerVisit } from "./peer_factory.ts";
+import type { PeerFactory } from "./peer_factory.ts";
 import { offersOf, runRepl } from "./repl.ts";
 import { isInteractive, PipedLines, Terminal, TypedLines } from "./terminal.ts";
 
@@ -22,7 +21,7 @@ export const realFactory: PeerFactory = {
   visit: visitRealTracker,
   digest: digestFile,
   verify: verifyDirectory,
-  examine: () => Promise.reject(notBuiltIn("doctor")),
+  examine: examineNetwork,
 };
 
 /** Windows has no others that can be listened to. */
@@ -64,8 +63,4 @@ function listenForSignals(stopping: AbortController): () => void {
   return () => {
     for (const signal of stopSignals) Deno.removeSignalListener(signal, onSignal);
   };
-}
-
-function notBuiltIn(what: string): UserError {
-  return new UserError("failed", `${what} is not part of this build`);
 }
