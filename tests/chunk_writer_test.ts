@@ -1,0 +1,69 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { type ChunkWriterOptions, DiskChunkWriter } from "../lib/chunk_writer.ts";
+import { denoDisk } from "../lib/disk.ts";
+import { rootOf } from "../lib/merkle.ts";
+import { faultyDisk } from "./faulty_disk.ts";
+import { inDirectory, namesIn, sample } from "./store_fixture.ts";
+
+Deno.test("DiskChunkWriter writes the same whatever the slices", () =>
+  inDirectory(async (path) => {
+    const bytes = sample(900_000);
+    const slices = fc.array(fc.integer({ min: 1, max: 400_000 }), { maxLength: 30 });
+    await fc.assert(
+      fc.asyncProperty(slices, async (lengths) => {
+        const writer = new DiskChunkWriter(optionsFor(path, bytes));
+        let at = 0;
+        for (const length of [...lengths, bytes.length]) {
+          const slice = bytes.slice(at, at + length);
+          writer.write(slice);
+          // Nobody may rely on it after the write.
+          slice.fill(0);
+          at = Math.min(bytes.length, at + length);
+        }
+        assertEquals(await writer.finish(), "stored");
+        assert(Deno.readFileSync(`${path}/chunk`).every((byte, index) => byte === bytes[index]));
+        Deno.removeSync(`${path}/chunk`);
+      }),
+      { numRuns: 30 },
+    );
+  }));
+
+Deno.test("DiskChunkWriter leaves nothing of a chunk that failed", () =>
+  inDirectory(async (path) => {
+    const bytes = sample(300_000);
+    const disk = faultyDisk({
+      refuse: (operation) => {
+        if (operation.startsWith("write")) throw new Error("refused");
+      },
+    });
+    const failing = new DiskChunkWriter({ ...optionsFor(path, bytes), disk });
+    assertThrows(() => failing.write(bytes), Error, "told: refused");
+    assertEquals(namesIn(path), []);
+    assertThrows(() => failing.write(bytes), Error, "ended");
+    await assertRejects(() => failing.finish(), Error, "ended");
+    failing.discard();
+  }));
+
+Deno.test("DiskChunkWriter makes no file before there is something to write", () =>
+  inDirectory((path) => {
+    const writer = new DiskChunkWriter(optionsFor(path, sample(1000)));
+    writer.write(new Uint8Array(0));
+    writer.write(sample(10));
+    assertEquals(namesIn(path), []);
+    writer.discard();
+    return Promise.resolve();
+  }));
+
+function optionsFor(path: string, bytes: Uint8Array): ChunkWriterOptions {
+  return {
+    disk: denoDisk,
+    path: `${path}/incoming`,
+    length: bytes.length,
+    leafCount: 64,
+    assembly: null,
+    hash: rootOf(bytes, 64),
+    onVerified: () => Deno.renameSync(`${path}/incoming`, `${path}/chunk`),
+    userError: (error) => new Error(`told: ${error instanceof Error ? error.message : error}`),
+  };
+}
