@@ -209,7 +209,6 @@ class Patience {
 class QuicConnection implements Connection {
   readonly kind = "quic";
   readonly maxStreams = maxStreams;
-  readonly remote: SocketAddress;
   readonly closed: Promise<void>;
   readonly #conn: Deno.QuicConn;
   readonly #incoming: ReadableStreamDefaultReader<Deno.QuicBidirectionalStream>;
@@ -217,9 +216,13 @@ class QuicConnection implements Connection {
 
   constructor(conn: Deno.QuicConn) {
     this.#conn = conn;
-    this.remote = addressOf(conn.remoteAddr);
     this.#incoming = conn.incomingBidirectionalStreams.getReader();
     this.closed = conn.closed.then(() => {}, () => {});
+  }
+
+  /** As it is at present: QUIC follows a dialler whose NAT has changed its address (RFC 9000, section 9). */
+  get remote(): SocketAddress {
+    return addressOf(this.#conn.remoteAddr);
   }
 
   async openStream(): Promise<ByteStream> {

@@ -43,6 +43,7 @@ export type TransportKind = "tcp" | "quic";
 /** A connection whose acceptor has proven its key; the dialler's proof is the business of `handshake.ts`. */
 export interface Connection {
   readonly kind: TransportKind;
+  /** As it is at present: over QUIC it changes when the dialler's NAT does. */
   readonly remote: SocketAddress;
   /** How many streams the dialler may open: 1 over TCP, more over QUIC. */
   readonly maxStreams: number;
