@@ -23,6 +23,8 @@ export class UdpSocket implements DatagramSocket {
   readonly #socket: Deno.DatagramConn;
   readonly #buffer: Uint8Array;
   #isClosed = false;
+  /** The last sender, as the system spells it and as it is known here: reading an IP costs more than comparing. */
+  #heard = { hostname: "", ip: "" };
 
   /** Throws `UserError` when the port can't be had. */
   static open({ host, port, maxBytes = maxDatagramBytes }: UdpOptions): UdpSocket {
@@ -59,7 +61,7 @@ export class UdpSocket implements DatagramSocket {
     while (!this.#isClosed) {
       try {
         const [bytes, from] = await this.#socket.receive(this.#buffer);
-        return { bytes: bytes as Uint8Array<ArrayBuffer>, from: addressOf(from) };
+        return { bytes: bytes as Uint8Array<ArrayBuffer>, from: this.#addressOf(from) };
       } catch (error) {
         if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
           break;
@@ -73,6 +75,12 @@ export class UdpSocket implements DatagramSocket {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#socket.close();
+  }
+
+  #addressOf(address: Deno.Addr): SocketAddress {
+    const { hostname, port } = address as Deno.NetAddr;
+    if (hostname !== this.#heard.hostname) this.#heard = { hostname, ip: addressOf(address).ip };
+    return { ip: this.#heard.ip, port };
   }
 
   /** An IPv6 socket reaches IPv4 hosts under mapped addresses (RFC 4291, section 2.5.5.2). */
