@@ -7,7 +7,7 @@
  * first attempt comes within half a second, later ones spread out up to `maxRetryMs`: a tracker that restarts
  * knows all again within two heartbeats.
  */
-import type { SocketAddress } from "./address.ts";
+import { isUnspecified, type SocketAddress } from "./address.ts";
 import { type Attempt, raceAttempts } from "./attempt_race.ts";
 import { Backoff } from "./backoff.ts";
 import { maxTrackerFrameBytes } from "./constants.ts";
@@ -256,7 +256,7 @@ export class TrackerLink {
   /** Asks for a relayed path for an introduction under way. */
   async relay(token: Uint8Array): Promise<SocketAddress> {
     const answer = await this.#ask({ type: "relay", token });
-    if (answer.type === "relayed") return answer.address;
+    if (answer.type === "relayed") return this.#placeOf(answer.address);
     throw new UserError("failed", "the tracker relays nothing");
   }
 
@@ -507,7 +507,9 @@ export class TrackerLink {
       case "introduction":
         return this.#tell((listener) => listener.onIntroduction?.(event.introduction));
       case "relayed":
-        return this.#tell((listener) => listener.onRelayed?.(event.token, event.address));
+        return this.#tell((listener) =>
+          listener.onRelayed?.(event.token, this.#placeOf(event.address))
+        );
       case "probing":
         return this.#tell((listener) => listener.onProbing?.(event.token, event.address));
       case "complaint":
@@ -530,6 +532,12 @@ export class TrackerLink {
     this.#tell((listener) =>
       listener.onJoined?.({ observed, via: kind, tracker: remote, probePort, echoPort })
     );
+  }
+
+  /** An address of the tracker's, which says by an unspecified IP: where you reach me. */
+  #placeOf(address: SocketAddress): SocketAddress {
+    if (this.#line === null || !isUnspecified(address.ip)) return address;
+    return { ip: this.#line.connection.remote.ip, port: address.port };
   }
 
   #tell(say: (listener: TrackerLinkListeners) => void): void {

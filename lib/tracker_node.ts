@@ -6,13 +6,18 @@
  * that doesn't read. A connection on which nothing is said costs a timer and ends by it: the handshake's
  * (`handshake.ts`), the join's or the silence's (`tracker_session.ts`).
  */
-import { isIPv6, isLoopback, parseIp, type SocketAddress } from "./address.ts";
+import type { SocketAddress } from "./address.ts";
 import { heartbeatMs, maxTrackerFrameBytes } from "./constants.ts";
+import { serveEcho } from "./echo_service.ts";
 import { ProtocolError } from "./errors.ts";
 import { acceptFrom, type FramedStream } from "./framed_stream.ts";
 import type { Applicant, Refusal } from "./handshake.ts";
-import type { Clock, Connection, Endpoint, Random, Timer } from "./ports.ts";
+import type { Service } from "./handshake_messages.ts";
+import { NetworkCounter } from "./network_counter.ts";
+import type { Clock, Connection, DatagramSocket, Endpoint, Random, Timer } from "./ports.ts";
+import { ProbeService } from "./probe_service.ts";
 import { KeyedRateLimiter } from "./rate_limiter.ts";
+import type { Relay } from "./relay.ts";
 import { constantTimeEqual } from "./secret.ts";
 import {
   decodeTrackerRequest,
@@ -41,9 +46,6 @@ const sweepMs = 10;
 
 /** How long a peer may take to hang up after the last message. */
 const lingerMs = 500;
-
-/** The network part of an IPv6 address, which one customer has to itself. */
-const ipv6NetworkBytes = 8;
 
 /** Bounds on connections. */
 export interface ConnectionLimits {
@@ -74,6 +76,15 @@ export interface TrackerNodeOptions {
   /** The IP that the tracker is known by elsewhere, for peers on its own machine. */
   trackerIp?: string | undefined;
   limits?: Partial<TrackerLimits & ConnectionLimits>;
+  nat?: NatServices;
+}
+
+/** What helps peers through NATs, each absent where it can't be had. The node closes them. */
+export interface NatServices {
+  /** QUIC on a second port. */
+  probe?: Endpoint | undefined;
+  echo?: DatagramSocket | undefined;
+  relay?: Relay | undefined;
 }
 
 export interface TrackerNodeStatistics {
@@ -82,6 +93,8 @@ export interface TrackerNodeStatistics {
   rows: number;
   connections: number;
   handshakes: number;
+  /** Paths that are relayed. */
+  relayed: number;
 }
 
 export class TrackerNode {
@@ -115,12 +128,14 @@ export class TrackerNode {
   get statistics(): TrackerNodeStatistics {
     const { peers, files, rows } = this.#state.statistics;
     const connections = this.#connections.size;
-    return { peers, files, rows, connections, handshakes: this.#handshaking.size };
+    const relayed = this.#options.nat?.relay?.size ?? 0;
+    return { peers, files, rows, connections, handshakes: this.#handshaking.size, relayed };
   }
 
   /** Begins to take connections. */
   start(): void {
     for (const endpoint of this.#options.endpoints) void this.#acceptAll(endpoint);
+    this.#startNatServices();
     this.#expireLater();
   }
 
@@ -134,7 +149,17 @@ export class TrackerNode {
     this.#expiry?.cancel();
     for (const connection of this.#handshaking) connection.close();
     await Promise.all([...this.#connections].map((connection) => connection.shutDown()));
-    await Promise.all(this.#options.endpoints.map((endpoint) => endpoint.close()));
+    const { endpoints, nat: { probe, echo, relay } = {} } = this.#options;
+    echo?.close();
+    relay?.close();
+    await Promise.all([...endpoints, probe].map((endpoint) => endpoint?.close()));
+  }
+
+  #startNatServices(): void {
+    const { id, clock, random, nat: { probe, echo } = {} } = this.#options;
+    const admit = (applicant: Applicant) => this.#admit(applicant, "probe");
+    if (probe) void new ProbeService({ id, clock, random, admit }).serve(probe);
+    if (echo) void serveEcho(echo, clock);
   }
 
   async #acceptAll(endpoint: Endpoint): Promise<void> {
@@ -181,7 +206,7 @@ export class TrackerNode {
         id,
         clock,
         random,
-        admit: (applicant) => this.#admit(applicant),
+        admit: (applicant) => this.#admit(applicant, "tracker"),
         limitsOf: () => ({ maxFrameBytes: maxTrackerFrameBytes }),
         maxQueuedBytes,
       });
@@ -197,8 +222,10 @@ export class TrackerNode {
     }
   }
 
-  #admit({ service, credential }: Applicant): "welcome" | Refusal {
-    if (service !== "tracker") return { reason: "service", text: "this is a tracker" };
+  #admit({ service, credential }: Applicant, served: Service): "welcome" | Refusal {
+    if (service !== served) {
+      return { reason: "service", text: `this is a tracker's ${served} port` };
+    }
     if (this.#secret !== null && !constantTimeEqual(credential, this.#secret)) {
       return { reason: "credential", text: "the join secret is wrong or missing" };
     }
@@ -209,7 +236,7 @@ export class TrackerNode {
     id: Uint8Array,
     { connection, stream }: { connection: Connection; stream: FramedStream },
   ): PeerConnection {
-    const { clock } = this.#options;
+    const { clock, nat: { probe, echo, relay } = {} } = this.#options;
     const session = new TrackerSession({
       id,
       observed: connection.remote,
@@ -218,6 +245,9 @@ export class TrackerNode {
       requestLimiter: this.#requestLimiter,
       statementLimiter: this.#statementLimiter,
       now: clock.now(),
+      probePort: probe?.local.port ?? 0,
+      echoPort: echo?.local.port ?? 0,
+      relay,
     });
     const onEvent = (event: TrackerSessionEvent) => this.#handleEvent(event, peer);
     const peer = new PeerConnection({
@@ -227,6 +257,7 @@ export class TrackerNode {
       session,
       clock,
       onEvent,
+      beforeIntroduction: (other) => this.#joined.get(other.toHex())?.observe(),
     });
     return peer;
   }
@@ -257,6 +288,8 @@ interface PeerConnectionOptions {
   session: TrackerSession;
   clock: Clock;
   onEvent(event: TrackerSessionEvent): void;
+  /** This peer is about to be introduced to `other`. */
+  beforeIntroduction(other: Uint8Array): void;
 }
 
 /** One peer's connection: carries messages between stream and session until one of them ends. */
@@ -289,6 +322,12 @@ class PeerConnection {
     this.#drain();
   }
 
+  /** Looks where the peer is: its NAT may have changed that. */
+  observe(): void {
+    const { connection, session } = this.#options;
+    session.observe(connection.remote);
+  }
+
   replace(): void {
     this.#options.session.replace();
     this.#drain();
@@ -318,9 +357,11 @@ class PeerConnection {
   }
 
   #handleFrame(type: number, payload: Uint8Array): void {
-    const { connection, session, clock } = this.#options;
-    session.observe(connection.remote);
-    session.handleInput(decodeTrackerRequest(type, payload), clock.now());
+    const { session, clock, beforeIntroduction } = this.#options;
+    const message = decodeTrackerRequest(type, payload);
+    this.observe();
+    if (message.type === "introduce") beforeIntroduction(message.peer);
+    session.handleInput(message, clock.now());
     this.#drain();
   }
 
@@ -380,27 +421,4 @@ class PeerConnection {
 /** Any number but 0. */
 function randomEpoch(random: Random): number {
   return random.bytes(epochBytes).reduce((sum, byte) => sum * 256 + byte, 0) + 1;
-}
-
-/** How many there are from each network. */
-class NetworkCounter {
-  readonly #counts = new Map<string, number>();
-
-  /** 0 for loopback. */
-  count(ip: string): number {
-    return this.#counts.get(networkOf(ip)) ?? 0;
-  }
-
-  add(ip: string, change: number): void {
-    if (isLoopback(ip)) return;
-    const network = networkOf(ip);
-    const count = (this.#counts.get(network) ?? 0) + change;
-    if (count > 0) this.#counts.set(network, count);
-    else this.#counts.delete(network);
-  }
-}
-
-function networkOf(ip: string): string {
-  if (!isIPv6(ip)) return ip;
-  return parseIp(ip)?.subarray(0, ipv6NetworkBytes).toHex() ?? ip;
 }

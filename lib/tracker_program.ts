@@ -7,6 +7,7 @@ import { canonicalIp, isIPv6, isLoopback, isPrivate, isUnspecified } from "./add
 import config from "../deno.json" with { type: "json" };
 import { systemClock, systemRandom } from "./deno_clock.ts";
 import { openEndpoints } from "./deno_endpoints.ts";
+import { openNatServices } from "./deno_nat_services.ts";
 import { exitCode, messageOf, UserError } from "./errors.ts";
 import type { Identity } from "./identity.ts";
 import { formatJoinLink, type JoinLink } from "./join_link.ts";
@@ -28,6 +29,10 @@ export interface StartTrackerOptions {
   publicHost?: string | null;
   /** Null: everybody who has the link may join. */
   secret: string | null;
+  /** Whether to relay between peers that can't reach each other; yes by default. */
+  relay?: boolean;
+  /** Bytes per second; 0 means no limit. */
+  relayRate?: number;
 }
 
 /** A tracker that takes connections. */
@@ -43,7 +48,7 @@ export interface RunningTracker {
 
 /** Starts a tracker in this process. Throws `UserError` when the port can't be had. */
 export async function startTracker(options: StartTrackerOptions): Promise<RunningTracker> {
-  const { identity, host = null, publicHost = null, secret } = options;
+  const { identity, host = null, publicHost = null, secret, relay = true, relayRate = 0 } = options;
   const endpoints = await openEndpoints({
     ...(host === null ? {} : { host }),
     port: options.port,
@@ -58,6 +63,12 @@ export async function startTracker(options: StartTrackerOptions): Promise<Runnin
     clock: systemClock,
     random: systemRandom,
     trackerIp: canonicalIp(named) ?? reachableHost(host),
+    nat: openNatServices({
+      host: endpoints.quic.local.ip,
+      port: options.port,
+      identity,
+      relayRate: relay ? relayRate : null,
+    }),
   });
   node.start();
   const link: JoinLink = { hosts: [{ host: named, port }], id: identity.id, secret };

@@ -6,19 +6,23 @@
  * Rules:
  * - Nothing but `join` is answered before `join`, and it must come within `joinTimeoutMs`.
  * - A joined peer that is silent for three heartbeats is let go; any message counts as a sign of life.
- * - Each message spends one of the peer's tokens of its kind. Without a token a request fails as `too-many`; a statement,
- *   which has no answer and so must not get lost, counts. Either way nothing more is to be read for `pauseMs`.
+ * - Each message spends one of the peer's tokens of its kind. Without a token a request fails as `too-many`; a
+ *   statement, which has no answer and so must not get lost, counts. Either way nothing more is to be read for
+ *   `pauseMs`.
+ * - What one side of an introduction says about it reaches the other side and nobody else. A relayed path is told
+ *   to both sides when it is made, and again to whoever asks.
  * - What the protocol has no place for ends the connection, after a `failure` that says why.
  *
  * Drive it with `handleInput` and `handleTimeout`, then drain `pollTransmit` and `pollEvent`; call back at
  * `pollTimeout`. After `ended` it ignores what comes.
  */
-import { sameAddress, type SocketAddress } from "./address.ts";
+import { isIPv6, sameAddress, type SocketAddress } from "./address.ts";
 import type { PeerWhereabouts } from "./candidates.ts";
 import { heartbeatMs } from "./constants.ts";
 import { messageOf, ProtocolError } from "./errors.ts";
 import type { TransportKind } from "./ports.ts";
 import type { KeyedRateLimiter } from "./rate_limiter.ts";
+import type { RelayRequest } from "./relay_table.ts";
 import type { TrackerFailure, TrackerRequest, TrackerResponse } from "./tracker_messages.ts";
 import {
   type Introduction,
@@ -34,6 +38,17 @@ export const joinTimeoutMs = 10_000;
 /** How long nothing is read from a peer that has used up its messages. */
 const overLimitPauseMs = 20;
 
+/** Stands in an address for the IP by which the peer itself reaches the tracker. */
+const trackersOwnIp = { v4: "0.0.0.0", v6: "::" };
+
+/** Where relayed paths are to be had. */
+export interface RelayPaths {
+  /** The path of an introduction, by its token in hex: who asked for it, and the port for each side, the asker's first. */
+  find(token: string): { asker: string; ports: readonly [number, number] } | null;
+  /** A path for an introduction that has none; null when there are enough. */
+  open(request: RelayRequest): readonly [number, number] | null;
+}
+
 export interface TrackerSessionOptions {
   /** The peer's id, proven. */
   id: Uint8Array;
@@ -47,6 +62,8 @@ export interface TrackerSessionOptions {
   /** Where NAT discovery is answered; 0 for nowhere. */
   probePort?: number;
   echoPort?: number;
+  /** Absent: nothing is relayed. */
+  relay?: RelayPaths | undefined;
 }
 
 export type TrackerSessionEvent =
@@ -202,13 +219,14 @@ export class TrackerSession {
       state.join = message;
       return this.#move(state.peer, message);
     }
-    this.#note(message, state.peer);
+    this.#note(message, state.peer, now);
   }
 
   /** Statements, which are answered only if something is wrong with them. */
   #note(
     message: Exclude<TrackerRequest, { request: number } | { type: "join" }>,
     peer: TrackedPeer,
+    now: number,
   ): void {
     const { state } = this.#options;
     switch (message.type) {
@@ -223,6 +241,8 @@ export class TrackerSession {
         this.#messages.push({ type: "heartbeat", sent, observed: this.#observed });
         return;
       }
+      case "probing":
+        return this.#passProbing(message, peer, now);
       case "goodbye":
         state.leave(peer);
         return this.#sayGoodbye("goodbye");
@@ -254,8 +274,45 @@ export class TrackerSession {
         return this.#fail(request, introduction.failure, introduction.text);
       }
       case "relay":
-        return this.#fail(request, "refused", "this tracker relays nothing");
+        return this.#relay(message, peer, now);
     }
+  }
+
+  /** The port is the peer's word, the IP is not: nobody is sent to a third party. */
+  #passProbing(
+    { token, port }: Extract<TrackerRequest, { type: "probing" }>,
+    peer: TrackedPeer,
+    now: number,
+  ): void {
+    const other = this.#options.state.probedBy(peer, token, now);
+    if (other === null || port === 0) return;
+    const address = { ip: this.#observed.ip, port };
+    this.#events.push({ type: "deliver", to: other, message: { type: "probing", token, address } });
+  }
+
+  #relay(
+    { request, token }: Extract<TrackerRequest, { type: "relay" }>,
+    peer: TrackedPeer,
+    now: number,
+  ): void {
+    const { state, relay } = this.#options;
+    if (!relay) return this.#fail(request, "refused", "this tracker relays nothing");
+    const other = state.otherSide(peer, token, now);
+    if (other?.presence !== "here") {
+      return this.#fail(request, "refused", "there is no such introduction");
+    }
+    const key = token.toHex();
+    const ips = [peer.whereabouts.observed.ip, other.whereabouts.observed.ip] as const;
+    const known = relay.find(key);
+    const ports = known?.ports ?? relay.open({ token: key, asker: peer.key, ips });
+    if (ports === null) return this.#fail(request, "too-many", "too many paths are relayed");
+    const isFirst = known === null || known.asker === peer.key;
+    const [own, others] = isFirst ? ports : [ports[1], ports[0]];
+    const relayed = { type: "relayed", token } as const;
+    this.#messages.push({ ...relayed, request, address: hereFor(peer, own) });
+    if (known !== null) return;
+    const message = { ...relayed, request: 0, address: hereFor(other, others) };
+    this.#events.push({ type: "deliver", to: other, message });
   }
 
   /** Both sides hear of each other, the target at once, so that both can start together. */
@@ -298,4 +355,9 @@ export class TrackerSession {
     this.#state = { name: "over" };
     this.#events.push({ type: "ended", reason });
   }
+}
+
+/** A port of the tracker's, for a peer that knows the tracker's IP better than the tracker does. */
+function hereFor({ whereabouts: { observed } }: TrackedPeer, port: number): SocketAddress {
+  return { ip: isIPv6(observed.ip) ? trackersOwnIp.v6 : trackersOwnIp.v4, port };
 }

@@ -51,6 +51,9 @@ const rowOverheadBytes = 64;
 /** How long an introduction can be referred to. */
 const introductionLifeMs = 60_000;
 
+/** Both sides may start a birthday punch twice. */
+const maxProbings = 4;
+
 /** Statements of a peer that has left that are forgotten at once; the others follow with `expire`. */
 const maxSweptHoldings = 4_096;
 
@@ -218,6 +221,8 @@ interface Holding {
 interface PendingIntroduction extends Introduction {
   asker: Peer;
   expiresMs: number;
+  /** Birthday punches that the other side was told of. */
+  probings: number;
 }
 
 const encoder = new TextEncoder();
@@ -423,11 +428,24 @@ export class TrackerState {
     return this.#keepIntroduction(asker, other, digest, nowMs);
   }
 
-  /** An introduction under way, by its token, if `tracked` is one of the two. */
-  introduction(tracked: TrackedPeer, token: Uint8Array): Introduction | null {
+  /** The other side of an introduction under way; null if there is none in which `tracked` is a side. */
+  otherSide(tracked: TrackedPeer, token: Uint8Array, nowMs: number): TrackedPeer | null {
     const introduction = this.#introductions.get(token.toHex());
-    if (introduction === undefined) return null;
-    return introduction.asker === tracked || introduction.target === tracked ? introduction : null;
+    if (introduction === undefined || introduction.expiresMs <= nowMs) return null;
+    const { asker, target } = introduction;
+    if (asker === tracked) return target;
+    return target === tracked ? asker : null;
+  }
+
+  /** As `otherSide`, for a birthday punch that the other side is to be told of; null if there were enough. */
+  probedBy(tracked: TrackedPeer, token: Uint8Array, nowMs: number): TrackedPeer | null {
+    const other = this.otherSide(tracked, token, nowMs);
+    const introduction = this.#introductions.get(token.toHex());
+    if (other === null || introduction === undefined || introduction.probings >= maxProbings) {
+      return null;
+    }
+    introduction.probings++;
+    return other;
   }
 
   /** The peer behind a handle; null if it has left or was replaced. */
@@ -613,6 +631,7 @@ export class TrackerState {
       ofTarget: this.#introduced(target, asker),
       ofAsker: this.#introduced(asker, target),
       expiresMs: nowMs + introductionLifeMs,
+      probings: 0,
     };
     asker.introductions++;
     this.#introductions.set(introduction.token.toHex(), introduction);

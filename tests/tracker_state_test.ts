@@ -377,8 +377,8 @@ Deno.test("introduce() tells each side the other's candidates, class and one tok
   assertEquals(introduction.ofTarget.candidates[0]?.address.ip, "198.51.100.1");
   assertEquals(introduction.ofAsker.peer, bytes32(2));
   assertEquals(introduction.ofAsker.candidates[0]?.address.ip, "203.0.113.5");
-  assertEquals(state.introduction(holder, introduction.token), introduction);
-  assertEquals(state.introduction(join(state, 3), introduction.token), null);
+  assertEquals(state.otherSide(holder, introduction.token, 0), introduction.asker);
+  assertEquals(state.otherSide(join(state, 3), introduction.token, 0), null);
 });
 
 Deno.test("introduce() refuses peers that don't hold the file, and the asker itself", () => {
