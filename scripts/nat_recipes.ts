@@ -1,0 +1,90 @@
+/**
+ * What Linux routers are told so that they behave like the NATs of RFC 4787, as rules for `nft`. A router has one
+ * interface `wan` and one `lan`.
+ *
+ * Plain masquerading keeps a free port and lets in answers alone: endpoint-independent mapping, address- and
+ * port-dependent filtering. The other kinds of filtering are a destination NAT of unsolicited packets to the host
+ * that has used the port, with or without having contacted their sender. A random port for every connection is
+ * address- and port-dependent mapping.
+ */
+
+export type Mapping = "independent" | "dependent";
+
+/** Who may send to a mapped port: anybody, any port of an address contacted, the very address and port. */
+export type Filtering = "none" | "address" | "port";
+
+/** What an unsolicited packet meets: silence, an ICMP refusal, or a router that remembers it as its own. */
+export type Unsolicited = "drop" | "reject" | "remember";
+
+export interface Recipe {
+  mapping: Mapping;
+  filtering: Filtering;
+  /** Absent: `drop`. */
+  unsolicited?: Unsolicited;
+  /** Whether hosts behind it reach each other at its public address. */
+  hairpin?: boolean;
+  /** No UDP passes at all. */
+  isUdpBlocked?: boolean;
+}
+
+export const recipes = {
+  "full cone": { mapping: "independent", filtering: "none" },
+  "address-restricted": { mapping: "independent", filtering: "address" },
+  "port-restricted": { mapping: "independent", filtering: "port" },
+  "symmetric": { mapping: "dependent", filtering: "port" },
+} as const satisfies Record<string, Recipe>;
+
+/** The ruleset of a router with this public address. */
+export function rulesetOf(recipe: Recipe, publicIp: string): string {
+  const { mapping, isUdpBlocked, hairpin } = recipe;
+  return `
+    table ip lab {
+      map owners { type inet_service : ipv4_addr; flags dynamic,timeout; timeout 300s; size 65535; }
+      set contacted { type ipv4_addr . inet_service; flags dynamic,timeout; timeout 300s; size 65535; }
+      chain learn {
+        type filter hook forward priority -10; policy accept;
+        ${isUdpBlocked ? "meta l4proto udp drop" : ""}
+        iifname "lan" meta l4proto udp update @owners { udp sport : ip saddr }
+        iifname "lan" meta l4proto udp update @contacted { ip daddr . udp sport }
+      }
+      chain forward {
+        type filter hook forward priority 0; policy drop;
+        iifname "lan" accept
+        ct state established,related accept
+        ct status dnat accept
+      }
+      chain arrive {
+        type nat hook prerouting priority -100; policy accept;
+        ${unsolicitedRule(recipe.filtering)}
+        ${hairpin ? hairpinRule(publicIp) : ""}
+      }
+      chain leave {
+        type nat hook postrouting priority 100; policy accept;
+        ${hairpin ? `oifname "lan" ct status dnat snat to ${publicIp}` : ""}
+        oifname "wan" masquerade ${mapping === "dependent" ? "fully-random" : ""}
+      }
+      chain input {
+        type filter hook input priority 0; policy accept;
+        ct state established,related accept
+        ${inputRule(recipe.unsolicited ?? "drop")}
+      }
+    }`;
+}
+
+function unsolicitedRule(filtering: Filtering): string {
+  const toOwner = "dnat to udp dport map @owners";
+  if (filtering === "none") return `iifname "wan" meta l4proto udp ${toOwner}`;
+  if (filtering === "port") return "";
+  return `iifname "wan" meta l4proto udp ip saddr . udp dport @contacted ${toOwner}`;
+}
+
+function hairpinRule(publicIp: string): string {
+  return `iifname "lan" ip daddr ${publicIp} meta l4proto udp dnat to udp dport map @owners`;
+}
+
+function inputRule(unsolicited: Unsolicited): string {
+  if (unsolicited === "remember") return "";
+  const refusal = unsolicited === "drop" ? "drop" : "reject with icmp type port-unreachable";
+  return `iifname "wan" meta l4proto udp ${refusal}
+        iifname "wan" meta l4proto tcp drop`;
+}

@@ -1,0 +1,241 @@
+/**
+ * A small internet on one machine: hosts and routers are network namespaces of their own, joined by virtual
+ * cables. In the middle is a core that knows the way to every public address, and counts what is sent to any
+ * other. Nothing of it touches the machine's own network, and closing removes all of it.
+ *
+ *     host ─ lan [router] wan ─┐
+ *                              ├─ core (203.0.113.254) ─ public host
+ *     host ─ lan [router] wan ─┘
+ *
+ * Needs root, `ip` and `nft`.
+ */
+import { type Recipe, rulesetOf } from "./nat_recipes.ts";
+
+/** Of every namespace. The process id follows, so that what a killed laboratory left can be told and removed. */
+const prefix = "p2p-lab-";
+
+const coreIp = "203.0.113.254";
+
+const namespaceDirectory = "/run/netns";
+
+/** A namespace with a network of its own. */
+export interface LabHost {
+  namespace: string;
+  ip: string;
+}
+
+export interface LabRouter extends LabHost {
+  /** The address of its `lan` side; hosts are numbered up from it. */
+  lanIp: string;
+  hostCount: number;
+}
+
+let labCount = 0;
+
+export class NetLab {
+  readonly #name: string;
+  readonly #core: string;
+  readonly #namespaces: string[] = [];
+  #cableCount = 0;
+
+  static async create(): Promise<NetLab> {
+    const lab = new NetLab(`${prefix}${Deno.pid}-${++labCount}-`);
+    try {
+      await lab.#addCore();
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+    return lab;
+  }
+
+  private constructor(name: string) {
+    this.#name = name;
+    this.#core = `${name}core`;
+  }
+
+  /** A host with a public address. */
+  async addPublicHost(ip: string): Promise<LabHost> {
+    return await this.#attachToCore(ip);
+  }
+
+  /** A router with a public address. */
+  async addRouter(ip: string, lanIp: string, recipe: Recipe): Promise<LabRouter> {
+    const { namespace } = await this.#attachToCore(ip);
+    return await this.#makeRouter({ namespace, ip }, lanIp, recipe);
+  }
+
+  /** A router behind a router. */
+  async addRouterBehind(outer: LabRouter, lanIp: string, recipe: Recipe): Promise<LabRouter> {
+    const { namespace, ip } = await this.#attachToRouter(outer, "wan");
+    return await this.#makeRouter({ namespace, ip }, lanIp, recipe);
+  }
+
+  /** A host behind a router. */
+  async addHost(router: LabRouter): Promise<LabHost> {
+    return await this.#attachToRouter(router, "eth");
+  }
+
+  /** Packets that anybody sent to an address that isn't in the laboratory, private ones included. */
+  async strayPacketCount(): Promise<number> {
+    const json = await run(["ip", "netns", "exec", this.#core, "nft", "-j", "list", "counters"]);
+    return Number(/"packets": (\d+)/.exec(json)?.[1] ?? Number.NaN);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#namespaces.map((name) => run(["ip", "netns", "del", name])));
+    this.#namespaces.length = 0;
+  }
+
+  async #addCore(): Promise<void> {
+    await this.#addNamespace(this.#core);
+    await nft(
+      this.#core,
+      `table ip core {
+        set known { type ipv4_addr; }
+        counter stray { }
+        chain arrive {
+          type filter hook prerouting priority 0; policy accept;
+          ip daddr != @known counter name stray drop
+        }
+      }`,
+    );
+  }
+
+  async #attachToCore(ip: string): Promise<LabHost> {
+    const namespace = `${this.#name}${ip}`;
+    await this.#addNamespace(namespace);
+    const cable = `cable${++this.#cableCount}`;
+    await this.#layCable({ namespace: this.#core, end: cable }, { namespace, end: "wan" });
+    await configure(this.#core, [
+      `addr add ${coreIp}/32 dev ${cable}`,
+      `link set ${cable} up`,
+      `route add ${ip}/32 dev ${cable}`,
+    ]);
+    await configure(namespace, [
+      `addr add ${ip}/32 dev wan`,
+      "link set wan up",
+      `route add ${coreIp}/32 dev wan`,
+      `route add default via ${coreIp} dev wan`,
+    ]);
+    await nft(this.#core, `add element ip core known { ${ip} }`);
+    return { namespace, ip };
+  }
+
+  async #makeRouter(host: LabHost, lanIp: string, recipe: Recipe): Promise<LabRouter> {
+    await configure(host.namespace, [
+      "link add name lan type bridge",
+      `addr add ${lanIp}/24 dev lan`,
+      "link set lan up",
+    ]);
+    await nft(host.namespace, rulesetOf(recipe, host.ip));
+    return { ...host, lanIp, hostCount: 0 };
+  }
+
+  async #attachToRouter(router: LabRouter, end: string): Promise<LabHost> {
+    const ip = nextIp(router.lanIp, ++router.hostCount);
+    const namespace = `${this.#name}${ip}`;
+    await this.#addNamespace(namespace);
+    const port = `port${router.hostCount}`;
+    await this.#layCable({ namespace: router.namespace, end: port }, { namespace, end });
+    await configure(router.namespace, [`link set ${port} master lan`, `link set ${port} up`]);
+    await configure(namespace, [
+      `addr add ${ip}/24 dev ${end}`,
+      `link set ${end} up`,
+      `route add default via ${router.lanIp}`,
+    ]);
+    return { namespace, ip };
+  }
+
+  async #addNamespace(namespace: string): Promise<void> {
+    await run(["ip", "netns", "add", namespace]);
+    this.#namespaces.push(namespace);
+    await configure(namespace, ["link set lo up"]);
+    await runIn(namespace, ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
+  }
+
+  async #layCable(one: CableEnd, other: CableEnd): Promise<void> {
+    const command = `link add name ${one.end} type veth peer name ${other.end} netns`;
+    await configure(one.namespace, [`${command} ${other.namespace}`]);
+  }
+}
+
+interface CableEnd {
+  namespace: string;
+  end: string;
+}
+
+/** Why there can be no laboratory here; null if there can. */
+export async function laboratoryObstacle(): Promise<string | null> {
+  if (Deno.build.os !== "linux") return "it needs Linux";
+  if (Deno.uid() !== 0) return "it needs root";
+  const trial = `${prefix}${Deno.pid}-trial`;
+  try {
+    await run(["ip", "netns", "add", trial]);
+  } catch (error) {
+    return `it needs network namespaces: ${messageOf(error)}`;
+  }
+  try {
+    const recipe: Recipe = { mapping: "dependent", filtering: "address" };
+    await nft(trial, rulesetOf(recipe, "203.0.113.1"));
+    return null;
+  } catch (error) {
+    return `it needs nft: ${messageOf(error)}`;
+  } finally {
+    await run(["ip", "netns", "del", trial]);
+  }
+}
+
+/** Removes the namespaces of laboratories whose process is gone. */
+export async function removeAbandonedLabs(): Promise<void> {
+  const entries = await Array.fromAsync(Deno.readDir(namespaceDirectory)).catch(() => []);
+  for (const { name } of entries) {
+    const pid = new RegExp(`^${prefix}(\\d+)-`).exec(name)?.[1];
+    const isAlive = pid === undefined ||
+      await Deno.stat(`/proc/${pid}`).then(() => true, () => false);
+    if (!isAlive) await run(["ip", "netns", "del", name]);
+  }
+}
+
+/** The words before a command that is to run at that host. */
+export function at(host: LabHost): string[] {
+  return ["ip", "netns", "exec", host.namespace];
+}
+
+async function configure(namespace: string, commands: string[]): Promise<void> {
+  await run(["ip", "-n", namespace, "-batch", "-"], commands.join("\n"));
+}
+
+async function nft(namespace: string, rules: string): Promise<void> {
+  await runIn(namespace, ["nft", "-f", "-"], rules);
+}
+
+async function runIn(namespace: string, command: string[], input = ""): Promise<void> {
+  await run(["ip", "netns", "exec", namespace, ...command], input);
+}
+
+/** Standard output. Throws what the command said if it fails. */
+async function run(command: string[], input = ""): Promise<string> {
+  const [executable = "", ...args] = command;
+  const child = new Deno.Command(executable, {
+    args,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const writer = child.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input));
+  await writer.close();
+  const { success, stdout, stderr } = await child.output();
+  if (success) return new TextDecoder().decode(stdout);
+  throw new Error(`${command.join(" ")}: ${new TextDecoder().decode(stderr).trim()}`);
+}
+
+function nextIp(ip: string, by: number): string {
+  const parts = ip.split(".");
+  return [...parts.slice(0, 3), Number(parts[3]) + by].join(".");
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
