@@ -3,7 +3,7 @@
  * encryption by the same runtime, no verification, no chunks, one stream, from disk to disk.
  *
  *     raw_transfer.ts send tcp|quic FILE             prints {"port", "id"}, then sends to whoever dials
- *     raw_transfer.ts receive tcp|quic PORT ID FILE  prints {"seconds"} when the file is written
+ *     raw_transfer.ts receive tcp|quic PORT ID FILE  prints {"ready"}, waits for a line, prints {"seconds"}
  *
  * Both go on until standard input ends, so that their memory can be looked at.
  */
@@ -71,6 +71,8 @@ async function receive(transport: string, words: string[]): Promise<void> {
     caCerts: [anchorOf(decodeId(id))],
   };
   const serverName = hostnameOf(decodeId(id));
+  console.log(JSON.stringify({ ready: true }));
+  await Deno.stdin.read(new Uint8Array(1));
   const startedAt = performance.now();
   using file = await Deno.create(path);
   if (transport === "tcp") await receiveOverTls(target, serverName, file);
