@@ -19,6 +19,9 @@ const minBarColumns = 8;
 /** Above this, time left is a guess that helps nobody. */
 const maxShownSeconds = 100 * 24 * 3600;
 
+/** What `freeName` makes of a name that is taken. */
+const freeNamePattern = / \(\d+\)(\.[^./]*)?$/;
+
 /** How a text is set off. All leave the text's width as it is. */
 export interface Style {
   bold(text: string): string;
@@ -283,10 +286,15 @@ export function formatComplete(status: DownloadStatus): string {
   }
   facts.push(formatSources(status.sources));
   if (status.resumed > 0) facts.push(`${formatCount(status.resumed, "chunk")} resumed`);
-  const renamed = path.replaceAll("\\", "/").endsWith(status.name)
-    ? ""
-    : ` (another file has the name ${displayName(status.name)})`;
-  return `${displayName(path)}  ${facts.join(", ")}${renamed}`;
+  return `${displayName(path)}  ${facts.join(", ")}${renamedNote(status.name, path)}`;
+}
+
+/** For a file that doesn't lie under the name that was asked for. */
+function renamedNote(name: string, path: string): string {
+  if (path.replaceAll("\\", "/").endsWith(name)) return "";
+  return freeNamePattern.test(path) && !freeNamePattern.test(name)
+    ? ` (another file has the name ${displayName(name)})`
+    : ` (${displayName(name)} on the tracker)`;
 }
 
 function fetchedBytes(status: DownloadStatus): number {
