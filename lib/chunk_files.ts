@@ -153,7 +153,10 @@ export class ChunkFiles {
     const known = this.#unfinished.get(hex);
     if (known?.begun) return partialOf(known);
     const unfinished = this.#start(copyOf(manifest));
-    this.#options.index.addPartial(unfinished.begun!.manifest);
+    // A single chunk is a whole file as soon as it is there: nobody resumes it.
+    if (chunkCountOf(manifest.length) > 1) {
+      this.#options.index.addPartial(unfinished.begun!.manifest);
+    }
     for (const chunk of known?.loose ?? []) await this.#verify(unfinished.begun!, chunk);
     return partialOf(unfinished);
   }
@@ -201,6 +204,12 @@ export class ChunkFiles {
     if (directory.disk.state(directory.path(name))) this.#setAside(name, "its content is wrong");
   }
 
+  /** The chunk file of a held chunk got another name. */
+  moved({ manifest, stamps }: BegunFile, chunk: number): void {
+    this.#options.syncs.drop(this.pathOf(manifest.digest, chunk));
+    stamps.delete(chunk);
+  }
+
   /** The file is complete: removes its chunks, and forgets it. */
   async end(digest: Uint8Array): Promise<void> {
     const hex = hexOf(digest);
@@ -215,7 +224,7 @@ export class ChunkFiles {
       syncs.drop(path);
       if (disk.state(path)?.kind === "file") disk.remove(path);
     }
-    index.removePartial(digest);
+    if (chunkCountOf(begun.manifest.length) > 1) index.removePartial(digest);
   }
 
   /** Forgets files of which no chunk is there. */

@@ -42,7 +42,9 @@ export async function joinChunks(begun: BegunFile, options: JoinOptions): Promis
   const { digest, length, name } = begun.manifest;
   if (chunkCountOf(length) === 1 && isUntouched(begun, 0, options)) {
     await syncFile(chunks.pathOf(digest, 0), directory);
-    return directory.place(chunks.pathOf(digest, 0), name);
+    const place = directory.place(chunks.pathOf(digest, 0), name);
+    chunks.moved(begun, 0);
+    return place;
   }
   const { path, target } = await targetFor(begun, options);
   try {

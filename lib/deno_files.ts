@@ -31,9 +31,11 @@ import { SyncQueue } from "./sync_queue.ts";
 /** How long hints are gathered. */
 const hintMs = 100;
 
-/** How often the directory is looked at without hints; and that takes a tenth of the time at most. */
+/** How often the directory is looked at without hints. */
 const pollMs = 2000;
-const pollFactor = 10;
+
+/** By how much the time between two scans that nobody asked for is longer than a scan takes, at least. */
+const pollFactor = 5;
 
 /** How long other work may wait, and how long what was found may be kept back. */
 const turnMs = 10;
@@ -92,6 +94,8 @@ export class DirectoryStore implements ChunkStore {
   /** Files that were written to a moment ago: how they looked, and since when. */
   #settling = new Map<string, { stamp: string; since: number }>();
   #mustScan = false;
+  /** How long the last scan took. */
+  #scanMs = 0;
   #isPolling = false;
   #timer: ReturnType<typeof setTimeout> | null = null;
   #work: Promise<unknown> = Promise.resolve();
@@ -207,7 +211,7 @@ export class DirectoryStore implements ChunkStore {
   #newWatch(): DirectoryWatch {
     return new DirectoryWatch(this.#directory.root, {
       onHint: (name) => this.#hint(name),
-      onOverflow: () => this.#scanSoon(hintMs),
+      onOverflow: () => this.#scanSoon(hintMs + pollFactor * this.#scanMs),
       onFailure: (reason) => {
         if (this.#isPolling || this.#isClosed) return;
         this.#isPolling = true;
@@ -274,7 +278,10 @@ export class DirectoryStore implements ChunkStore {
     const state = this.#directory.disk.state(path);
     if (state) this.#files.add(name, state, begun.manifest);
     this.#files.table.dropChange(hexOf(digest));
-    await this.#syncs.syncDirectory(path.slice(0, path.lastIndexOf("/")));
+    const parent = path.slice(0, path.lastIndexOf("/"));
+    // As long as chunks are there they can't be lost with the name.
+    if (begun.stamps.size > 0) await this.#syncs.syncDirectory(parent);
+    else this.#syncs.addDirectory(parent);
     await this.#endChunks(digest);
     return name;
   }
@@ -310,7 +317,8 @@ export class DirectoryStore implements ChunkStore {
     for (const file of chunkFiles) await this.#takeChunk(file);
     await this.#endComplete();
     this.#files.flush();
-    if (this.#isPolling) this.#scanSoon(pollFactor * (performance.now() - started) + pollMs);
+    this.#scanMs = performance.now() - started;
+    if (this.#isPolling) this.#scanSoon(pollMs + pollFactor * this.#scanMs);
   }
 
   async #list(): Promise<ScanResult> {
@@ -370,9 +378,14 @@ export class DirectoryStore implements ChunkStore {
     const parsed = parseChunkName(name);
     if (!parsed || !this.#files.table.has(parsed.hex)) {
       if (await this.#chunks.adopt(name) === "unsettled") this.#settleAgain(name);
-    } else if (this.#chunks.begun(parsed.digest)) {
+    } else if (this.#chunks.begun(parsed.digest) || this.#isSecondName(parsed.hex, state)) {
       this.#directory.disk.remove(this.#directory.path(name));
     }
+  }
+
+  /** Whether a chunk file is the file itself, killed between its new name and the end of the old one. */
+  #isSecondName(hex: string, { stamp }: FileState): boolean {
+    return [...this.#files.table.places(hex)].some(([, row]) => row.stamp === stamp);
   }
 
   /** Incomplete files that are complete now, whoever completed them. */
@@ -449,10 +462,10 @@ export class DirectoryStore implements ChunkStore {
 
   #forget(name: string): void {
     this.#settling.delete(name);
+    if (resemblesChunkName(name)) return this.#chunks.forget(name);
+    if (this.#files.forget(name)) return;
+    // It may have been a directory, with all that was in it.
     this.#watch?.drop(name);
-    this.#files.forget(name);
-    if (resemblesChunkName(name)) this.#chunks.forget(name);
-    // A directory went, with all that was in it.
     for (const inner of this.#files.table.namesIn(name)) this.#look(inner);
   }
 

@@ -36,13 +36,13 @@ export interface LocalNameOptions {
 
 /** Why a name can't be told to others; null if it can. */
 export function nameFault(name: string): string | null {
-  if (name.length > maxNameBytes || byteLength(name) > maxNameBytes) return "it is too long";
+  if (isLonger(name, maxNameBytes)) return "it is too long";
   if (name.includes("\0")) return "it has a NUL in it";
   if (!name.isWellFormed()) return "it is not valid Unicode";
   for (const part of name.split("/")) {
     if (part === "") return "a part of it is empty";
     if (part === "." || part === "..") return "it is not a plain relative path";
-    if (byteLength(part) > maxPartBytes) return "a part of it is too long";
+    if (isLonger(part, maxPartBytes)) return "a part of it is too long";
   }
   return null;
 }
@@ -102,15 +102,21 @@ function numberedName(name: string, number: number): string {
 
 /** A path within `maxNameBytes`: keeps the last parts, whole. */
 function shortenPath(parts: string[]): string {
-  while (parts.length > 1 && byteLength(parts.join("/")) > maxNameBytes) parts.shift();
+  while (parts.length > 1 && isLonger(parts.join("/"), maxNameBytes)) parts.shift();
   return parts.join("/");
 }
 
 /** The longest beginning of at most `bytes` bytes that cuts no character. */
 function shorten(text: string, bytes: number): string {
-  if (byteLength(text) <= bytes) return text;
+  if (!isLonger(text, bytes)) return text;
   const { read } = encoder.encodeInto(text, new Uint8Array(bytes));
   return text.slice(0, read);
+}
+
+/** Whether the text takes more than so many bytes; a UTF-16 unit takes three at most. */
+function isLonger(text: string, bytes: number): boolean {
+  if (text.length * 3 <= bytes) return false;
+  return text.length > bytes || byteLength(text) > bytes;
 }
 
 function byteLength(text: string): number {

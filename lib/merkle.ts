@@ -16,6 +16,9 @@ const maxHeight = Math.log2(maxFileBytes / blockBytes);
 /** `paddings[h]`: the root of a subtree of height h that is padding alone. */
 const paddings = paddingsUpTo(maxHeight);
 
+/** Kept by the last hasher that ended for the next one that needs one. */
+let spareBlock: Uint8Array<ArrayBuffer> | null = null;
+
 /** SHA-256 of the bytes, no tree. */
 export function sha256(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return Uint8Array.fromHex(hexDigest(bytes));
@@ -51,6 +54,8 @@ export class TreeHasher {
    */
   root(leafCount = 1): Uint8Array<ArrayBuffer> {
     if (this.#blockFill > 0) this.#addBlock();
+    if (this.#block) spareBlock = this.#block;
+    this.#block = null;
     const count = this.#leafCount;
     this.#leafCount = 0;
     if (count === 0) return leafCount > 1 ? paddings[heightOf(leafCount)]!.slice() : emptyRoot();
@@ -61,7 +66,7 @@ export class TreeHasher {
 
   /** Returns how many bytes fitted. */
   #fillBlock(bytes: Uint8Array): number {
-    this.#block ??= new Uint8Array(blockBytes);
+    this.#block ??= takeSpareBlock();
     const taken = Math.min(bytes.length, blockBytes - this.#blockFill);
     this.#block.set(bytes.subarray(0, taken), this.#blockFill);
     this.#blockFill += taken;
@@ -144,6 +149,12 @@ function paddingsUpTo(height: number): Uint8Array<ArrayBuffer>[] {
 
 function emptyRoot(): Uint8Array<ArrayBuffer> {
   return sha256(new Uint8Array(0));
+}
+
+function takeSpareBlock(): Uint8Array<ArrayBuffer> {
+  const block = spareBlock ?? new Uint8Array(blockBytes);
+  spareBlock = null;
+  return block;
 }
 
 /** In hex: several times as fast as by way of a `Buffer`. */

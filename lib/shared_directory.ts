@@ -93,10 +93,10 @@ export class SharedDirectory {
   place(path: string, wanted: string): string {
     const safe = localName(wanted, { posix: Deno.build.os !== "windows" });
     const home = this.#makeParents(safe);
+    let name = home;
     for (let tries = 0; tries < maxPlaceTries; tries++) {
-      const name = freeName(home, (candidate) => this.disk.state(this.path(candidate)) !== null);
-      if (!this.#move(path, this.path(name))) continue;
-      return name;
+      if (this.#move(path, this.path(name))) return name;
+      name = freeName(home, (candidate) => this.disk.state(this.path(candidate)) !== null);
     }
     throw new UserError("failed", "cannot find a free name: other programs take them");
   }
@@ -149,10 +149,17 @@ export class SharedDirectory {
     let parent = "";
     for (const part of parts) {
       const wanted = parent === "" ? part : `${parent}/${part}`;
-      parent = freeName(wanted, (candidate) => this.#isInTheWay(candidate));
-      if (!this.disk.state(this.path(parent))) this.disk.makeDirectory(this.path(parent));
+      const kind = this.disk.state(this.path(wanted))?.kind;
+      parent = kind === undefined || kind === "directory" ? wanted : this.#otherParent(wanted);
+      if (kind !== "directory" && !this.disk.state(this.path(parent))) {
+        this.disk.makeDirectory(this.path(parent));
+      }
     }
     return parent === "" ? last : `${parent}/${last}`;
+  }
+
+  #otherParent(wanted: string): string {
+    return freeName(wanted, (candidate) => this.#isInTheWay(candidate));
   }
 
   #isInTheWay(name: string): boolean {

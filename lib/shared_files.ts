@@ -88,11 +88,12 @@ export class SharedFiles {
     if (isDue || this.#unindexed.length >= maxUnindexed) this.flush();
   }
 
-  /** The file is gone, or not what it was. */
-  forget(name: string): void {
-    if (!this.table.delete(name)) return;
+  /** The file is gone, or not what it was. False if it wasn't known. */
+  forget(name: string): boolean {
+    if (!this.table.delete(name)) return false;
     this.#options.reader.drop(this.#options.directory.path(name));
     this.#forgotten.push(name);
+    return true;
   }
 
   /** Null if the content isn't complete in the directory. */

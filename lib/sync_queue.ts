@@ -20,6 +20,7 @@ export class SyncQueue {
   readonly #disk: Disk;
   readonly #onWarning: (text: string) => void;
   #paths = new Set<string>();
+  #parents = new Set<string>();
   #timer: ReturnType<typeof setTimeout> | null = null;
   #flushing: Promise<void> = Promise.resolve();
   /** Syncs of directories under way. */
@@ -34,6 +35,12 @@ export class SyncQueue {
 
   add(path: string): void {
     this.#paths.add(path);
+    this.#timer ??= setTimeout(() => void this.flush(), delayMs);
+  }
+
+  /** The names in a directory changed. */
+  addDirectory(path: string): void {
+    this.#parents.add(path);
     this.#timer ??= setTimeout(() => void this.flush(), delayMs);
   }
 
@@ -73,16 +80,16 @@ export class SyncQueue {
   }
 
   async #flushAll(): Promise<void> {
-    const parents = new Set<string>();
     const next = async () => {
       for (const path of this.#paths) {
         this.#paths.delete(path);
-        parents.add(path.slice(0, path.lastIndexOf("/")));
+        this.#parents.add(path.slice(0, path.lastIndexOf("/")));
         await this.#sync(path);
       }
     };
     await Promise.all(Array.from({ length: maxParallel }, next));
-    for (const path of parents) {
+    for (const path of this.#parents) {
+      this.#parents.delete(path);
       await this.syncDirectory(path).catch((error) => this.#warn(error));
     }
   }
