@@ -96,7 +96,7 @@ export class NetLab {
         counter stray { }
         chain arrive {
           type filter hook prerouting priority 0; policy accept;
-          ip daddr != @known counter name stray drop
+          meta l4proto { tcp, udp } ip daddr != @known counter name stray drop
         }
       }`,
     );

@@ -342,10 +342,10 @@ export async function write(path: string, content: Content): Promise<void> {
   );
 }
 
-/** Without what would steer the programs. */
+/** Without what would steer the programs, or have Deno ask the internet for a newer version of itself. */
 function inheritedEnvironment(): Record<string, string> {
   const { P2P_TRACKER: _link, P2P_SECRET: _secret, ...environment } = Deno.env.toObject();
-  return { ...environment, NO_COLOR: "1" };
+  return { ...environment, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
 }
 
 /** The JSON object that a line is, if it is one. */
