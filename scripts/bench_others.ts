@@ -98,20 +98,15 @@ async function measureAria2(bench: Bench): Promise<Measurement> {
   await using tracker = openTorrentTracker();
   const path = join(await place.directory(), "file.torrent");
   const torrent = await writeTorrent(file, path, tracker.url);
-  const common = ["aria2c", "--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false"]
-    .concat(["--enable-peer-exchange=false", "--file-allocation=none", "--seed-ratio=0.0"])
-    .concat(["--interface=127.0.0.1", "--console-log-level=notice", "--summary-interval=0"]);
-  const run = (directory: string, ...words: string[]) =>
-    start(place, [...common, `--listen-port=${freePort()}`, "--dir", directory, ...words, torrent]);
-  const sender = run(source, "--check-integrity=true", "--bt-hash-check-seed=true");
+  const common = ["aria2c", "--enable-dht=false", "--bt-enable-lpd=false", "--disable-ipv6=true"]
+    .concat(["--enable-peer-exchange=false", "--file-allocation=none", "--summary-interval=0"]);
+  const words = (directory: string) => [`--listen-port=${freePort()}`, "--dir", directory, torrent];
+  const seeding = ["--seed-ratio=0.0", "--check-integrity=true"];
+  const sender = start(place, [...common, ...seeding, ...words(source)]);
   await tracker.announced(1);
-  const startedAt = performance.now();
-  const receiver = run(target);
-  const ends = new Ends([sender.id], [receiver.id]);
-  const says = (line: string) => line.includes("Download complete") || line.includes("Seeding is");
-  await receiver.line((line) => line.includes("Seed") || says(line), "end", limitMs);
-  const seconds = (performance.now() - startedAt) / 1000;
-  return await finished(bench, { target, measurement: await ends.measurement(seconds) });
+  const getting = [...common, "--seed-time=0", ...words(target)];
+  const measurement = await measureCommand(bench, getting, [sender.id]);
+  return await finished(bench, { target, measurement });
 }
 
 async function measureQbt(bench: Bench): Promise<Measurement> {
