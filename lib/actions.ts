@@ -16,7 +16,7 @@ import {
 import { fileRecord, holderRecord, jsonLine, statusRecord, verifiedRecord } from "./json_output.ts";
 import { findFile, findFiles } from "./lookup.ts";
 import type { PeerSettings } from "./options.ts";
-import type { Output } from "./output.ts";
+import { noteError, type Output } from "./output.ts";
 import type {
   Damage,
   DoctorCheck,
@@ -123,19 +123,31 @@ export async function startDownloads(
   return { ended };
 }
 
+/** One file that can't be read doesn't keep the others back. */
 export async function printDigests(
   paths: readonly string[],
   context: ActionContext,
 ): Promise<number> {
-  const { factory, output, settings } = context;
+  const { output } = context;
+  let code: number = exitCode.done;
   for (const path of paths) {
-    const { digest, length } = await factory.digest(path);
-    const line = settings.json
-      ? jsonLine({ digest, length, name: path })
-      : `${digest}  ${length}  ${displayName(path)}`;
-    output.print(line);
+    try {
+      await printDigest(path, context);
+    } catch (thrown) {
+      if (!(thrown instanceof UserError)) throw thrown;
+      code = exitCode[noteError(output, thrown)];
+    }
   }
-  return exitCode.done;
+  return code;
+}
+
+async function printDigest(path: string, context: ActionContext): Promise<void> {
+  const { factory, output, settings } = context;
+  const { digest, length } = await factory.digest(path);
+  const line = settings.json
+    ? jsonLine({ digest, length, name: path })
+    : `${digest}  ${length}  ${displayName(path)}`;
+  output.print(line);
 }
 
 export async function verifyDirectory(
@@ -182,9 +194,10 @@ export function scanLine(
   const { output, clock, settings } = context;
   let drawnAt = -Infinity;
   return (progress) => {
-    if (settings.json || !output.isLive || clock.now() - drawnAt < scanLineMs) return;
-    drawnAt = clock.now();
     const { files, totalFiles, bytes, totalBytes } = progress;
+    if (settings.json || !output.isLive || totalFiles === 0) return;
+    if (clock.now() - drawnAt < scanLineMs) return;
+    drawnAt = clock.now();
     const amounts = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
     output.live([`${verb} ${files} of ${formatCount(totalFiles, "file")}, ${amounts}`]);
   };

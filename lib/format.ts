@@ -280,13 +280,17 @@ export function formatBar(fraction: number, columns: number, style: Style): stri
 /** The last line about a download that is complete. */
 export function formatComplete(status: DownloadStatus): string {
   const path = status.path ?? status.name;
-  const facts = [formatBytes(status.length), formatDuration(status.seconds)];
-  if (status.seconds > 0 && status.have > status.resumed) {
-    facts.push(formatRate(fetchedBytes(status) / status.seconds));
-  }
+  const facts = [formatBytes(status.length), ...fetchFacts(status)];
+  return `${displayName(path)}  ${facts.join(", ")}${renamedNote(status.name, path)}`;
+}
+
+function fetchFacts(status: DownloadStatus): string[] {
+  if (status.have <= status.resumed) return ["nothing had to be fetched"];
+  const facts = [formatDuration(status.seconds)];
+  if (status.seconds > 0) facts.push(formatRate(fetchedBytes(status) / status.seconds));
   facts.push(formatSources(status.sources));
   if (status.resumed > 0) facts.push(`${formatCount(status.resumed, "chunk")} resumed`);
-  return `${displayName(path)}  ${facts.join(", ")}${renamedNote(status.name, path)}`;
+  return facts;
 }
 
 /** For a file that doesn't lie under the name that was asked for. */

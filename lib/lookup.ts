@@ -107,11 +107,14 @@ function notFoundHint(files: readonly ListedFile[], wanted: string): string {
   return meant === null ? '"list" shows all files' : `did you mean ${displayName(meant)}?`;
 }
 
-/** The same last part in another directory, or a slip of the fingers. */
+/** The same last part in another directory, a slip of the fingers, or a part of the name. */
 function nearbyName(files: readonly ListedFile[], wanted: string): string | null {
   const last = lastPart(wanted);
   const elsewhere = files.find((file) => lastPart(file.name) === last);
-  return elsewhere?.name ?? nearest(wanted, files.map((file) => file.name));
+  if (elsewhere !== undefined) return elsewhere.name;
+  const part = wanted.toLowerCase();
+  const longer = files.find((file) => file.name.toLowerCase().includes(part));
+  return nearest(wanted, files.map((file) => file.name)) ?? longer?.name ?? null;
 }
 
 function lastPart(name: string): string {

@@ -207,21 +207,10 @@ async function getFiles(
   const { output, settings, stop } = context;
   if (settings.json) output.print(jsonLine(readyRecord(peer.status())));
   const { ended } = await untilStopped(startDownloads(peer, action.wanted, board), stop);
-  try {
-    const code = await untilStopped(ended, stop);
-    if (code !== exitCode.done || !action.seed) return code;
-  } catch (thrown) {
-    if (thrown instanceof Stopped) noteStoppedDownloads(board, output);
-    throw thrown;
-  }
+  const code = await untilStopped(ended, stop);
+  if (code !== exitCode.done || !action.seed) return code;
   await shareUntilStopped(session);
   return exitCode.done;
-}
-
-function noteStoppedDownloads(board: ProgressBoard, output: Output): void {
-  if (board.size === 0) return;
-  board.close();
-  output.note("peer: info: the chunks stay: the same get goes on from there");
 }
 
 /** Shares until the user has enough, with a line about the uploads on a terminal. */

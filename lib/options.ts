@@ -6,7 +6,6 @@ import { displayName } from "./file_name.ts";
 import { parseArgs } from "@std/cli/parse-args";
 import { type Command, commandsOf, findCommand, optionTable, usageOf } from "./commands.ts";
 import { UserError } from "./errors.ts";
-
 import { parseRate } from "./rate.ts";
 import { nearest } from "./suggestion.ts";
 
@@ -126,7 +125,7 @@ export function unknownCommand(
 ): UserError {
   const meant = nearest(name, commands.map((command) => command.name));
   return usage(
-    `unknown command: ${displayName(name)}`,
+    `unknown command: ${name === "" ? '""' : displayName(name)}`,
     meant === null ? otherHint : `did you mean ${meant}?`,
   );
 }

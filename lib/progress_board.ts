@@ -5,7 +5,7 @@
 import { displayName } from "./file_name.ts";
 import type { Download, DownloadStatus } from "./control.ts";
 import { exitCode, UserError } from "./errors.ts";
-import { formatComplete, formatProgress, formatProgressLine } from "./format.ts";
+import { formatComplete, formatCount, formatProgress, formatProgressLine } from "./format.ts";
 import { completeRecord, jsonLine, progressRecord } from "./json_output.ts";
 import { noteError, type Output, OutputClosed } from "./output.ts";
 import type { Clock, Timer } from "./ports.ts";
@@ -38,14 +38,10 @@ export class ProgressBoard {
   readonly #options: BoardOptions;
   readonly #watched = new Map<string, Watched>();
   #timer: Timer | null = null;
+  #isClosed = false;
 
   constructor(options: BoardOptions) {
     this.#options = options;
-  }
-
-  /** How many downloads are under way. */
-  get size(): number {
-    return this.#watched.size;
   }
 
   /** Tells of a download until it has ended. Resolves to the exit code that it deserves; never rejects. */
@@ -55,17 +51,29 @@ export class ProgressBoard {
     this.#watched.set(digest, { download, told: null, loggedAt });
     this.#arm();
     const ended = await download.done;
+    if (this.#isClosed) return exitCode.failed;
     this.#watched.delete(digest);
     this.#draw();
     this.#disarmIfIdle();
     return this.#guard(() => this.#tellEnd(ended)) ?? exitCode.done;
   }
 
-  /** Stops telling; what is drawn is removed. */
+  /** Stops telling; the last word is what stays of the downloads under way. */
   close(): void {
+    const left = [...this.#watched.values()].map(({ download }) => download.status());
+    this.#isClosed = true;
     this.#watched.clear();
     this.#draw();
     this.#disarmIfIdle();
+    for (const status of left.slice(0, maxDrawnDownloads)) this.#tellRest(status);
+    const more = left.length - maxDrawnDownloads;
+    if (more > 0) this.#options.output.note(`peer: info: and ${more} more downloads`);
+  }
+
+  #tellRest({ name, have, chunks }: DownloadStatus): void {
+    const counts = `${have} of ${formatCount(chunks, "chunk")} stay`;
+    const text = `peer: info: ${displayName(name)}: ${counts}, the next get goes on from there`;
+    this.#options.output.note(text);
   }
 
   #arm(): void {
@@ -143,6 +151,7 @@ export class ProgressBoard {
       return tell();
     } catch (thrown) {
       if (!(thrown instanceof OutputClosed)) throw thrown;
+      this.#watched.clear();
       this.#options.onOutputClosed();
       return null;
     }

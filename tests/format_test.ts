@@ -219,6 +219,13 @@ Deno.test("formatComplete() tells path, size, time, rate of what was fetched, an
   );
 });
 
+Deno.test("formatComplete() says that nothing had to be fetched", () => {
+  const there = { ...status, have: 400, resumed: 400, path: status.name, sources: [] };
+  assertEquals(formatComplete(there), `${status.name}  100 MiB, nothing had to be fetched`);
+  const empty = { ...there, length: 0, chunks: 0, have: 0, resumed: 0 };
+  assertEquals(formatComplete(empty), `${status.name}  0 B, nothing had to be fetched`);
+});
+
 Deno.test("formatComplete() says so when the file got another name", () => {
   const complete = { ...status, name: "f.txt", have: 400, path: "f (2).txt" };
   assert(formatComplete(complete).endsWith("(another file has the name f.txt)"));

@@ -64,6 +64,7 @@ Deno.test("findFile() says what may have been meant when there is no such file",
   const rows: [wanted: string, hint: string][] = [
     ["note.txt", "did you mean notes.txt?"],
     ["big film.mkv", "did you mean films/big film.mkv?"],
+    ["BIG", "did you mean films/big film.mkv?"],
     ["aaaaa", "give at least 6 digits of a digest"],
     ["something else", '"list" shows all files'],
     ["0".repeat(64), '"list" shows all files'],

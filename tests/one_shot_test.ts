@@ -173,7 +173,10 @@ Deno.test("get that is stopped says that the chunks stay, and goodbye", async ()
   const { run, output, factory, stopping, clock } = stage();
   clock.setTimer(10_000, () => stopping.abort());
   assertEquals(await run(`${tracked} get stalled.txt`), exitCode.failed);
-  assert(output.noted.includes("peer: info: the chunks stay: the same get goes on from there"));
+  assertEquals(output.noted.slice(-2), [
+    "peer: info: stalled.txt: 0 of 4 chunks stay, the next get goes on from there",
+    "peer: stopped",
+  ]);
   assertEquals(factory.peer.quits, 1);
   assertEquals(clock.pending, 1, "only the fake download's own timer is left");
 });
@@ -253,7 +256,8 @@ Deno.test("digest prints digest, length and name", async () => {
   const json = stage();
   await json.run("--json digest one");
   assertEquals(json.output.records, [{ digest: "ab".repeat(32), length: 3, name: "one" }]);
-  assertEquals(await json.run("digest missing"), exitCode.failed);
+  assertEquals(await json.run("digest missing one"), exitCode.failed);
+  assert(json.output.printed[1]?.endsWith("  one"), "the one after it is digested all the same");
 });
 
 Deno.test("verify names what is damaged and fails", async () => {
