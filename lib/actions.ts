@@ -247,8 +247,17 @@ export function showStatus(peer: PeerControl, context: ActionContext): number {
   }
   for (const [title, value] of statusFacts(status)) output.print(`${title.padEnd(11)}${value}`);
   if (status.downloads.length > 0) printTable(output, downloadColumns, downloadRows(status));
+  for (const reason of relayReasons(status)) output.print(reason);
   if (status.uploads.length > 0) printTable(output, uploadColumns, uploadRows(status));
   return exitCode.done;
+}
+
+/** A line for each source that is reached through the tracker only. */
+function relayReasons({ downloads }: PeerStatus): string[] {
+  const lines = downloads.flatMap(({ sources }) => sources).flatMap(({ peer, whyRelayed }) =>
+    whyRelayed ? [`${shownPeer(peer)} is relayed: ${whyRelayed}`] : []
+  );
+  return [...new Set(lines)];
 }
 
 function statusFacts(status: PeerStatus): [string, string][] {

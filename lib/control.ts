@@ -38,6 +38,8 @@ export interface Source {
   bytesPerSecond: number;
   /** Null until measured. */
   roundTripMs: number | null;
+  /** Why the path is relayed; absent if it is not. */
+  whyRelayed?: string;
 }
 
 export type DownloadState =

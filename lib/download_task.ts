@@ -489,6 +489,7 @@ export class DownloadTask implements DownloadHandle {
       chunks,
       bytesPerSecond: this.isEnded ? 0 : this.#machine?.rateOf(peer, now) ?? 0,
       roundTripMs: link?.roundTripMs ?? null,
+      ...(link?.whyRelayed ? { whyRelayed: link.whyRelayed } : {}),
     }));
   }
 }
