@@ -376,6 +376,12 @@ export class MemoryEndpoint implements Endpoint {
     for (const connection of [...this.#connections]) connection.vanish();
   }
 
+  /** Breaks one connection, chosen by `random`, for both sides at once. */
+  cutOne(random: Random): void {
+    const open = [...this.#connections];
+    open[random.below(Math.max(open.length, 1))]?.cut();
+  }
+
   /** Ends the connections that `ip` is one side of. */
   loseConnectionsOf(ip: string): void {
     for (const connection of [...this.#connections]) {
@@ -499,6 +505,12 @@ export class MemoryConnection implements Connection {
     this.#end();
   }
 
+  /** Both sides find the connection dead. */
+  cut(): void {
+    this.lose();
+    this.#other?.lose();
+  }
+
   #isCut(): boolean {
     return this.#network.isSilent(this.remote.ip) || this.#network.isSilent(this.#local.ip);
   }
@@ -572,6 +584,8 @@ class Pipe {
   /** Written and not yet read. */
   #outstandingBytes = 0;
   #sentMs = 0;
+  /** When the last bytes arrive: none overtake them, though the latency may fall. */
+  #arrivalMs = 0;
   #state: "open" | "ended" | "broken" = "open";
   #hasReaderFailed = false;
   #hasWriterFailed = false;
@@ -657,7 +671,8 @@ class Pipe {
   #deliver(arrive: () => void, bytes: number): void {
     const { clock, latencyMs, bytesPerSecond } = this.#network.settings;
     this.#sentMs = Math.max(this.#sentMs, clock.now()) + bytes / bytesPerSecond * 1000;
-    const delayMs = this.#sentMs + latencyMs - clock.now();
+    this.#arrivalMs = Math.max(this.#sentMs + latencyMs, this.#arrivalMs);
+    const delayMs = this.#arrivalMs - clock.now();
     if (delayMs <= 0) this.#cross(arrive);
     else clock.setTimer(delayMs, () => this.#cross(arrive));
   }

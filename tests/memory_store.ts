@@ -32,6 +32,12 @@ interface Unfinished {
   chunks: Map<number, Uint8Array>;
 }
 
+/** The contents of a directory. */
+export interface Salvage {
+  files: { name: string; bytes: Uint8Array }[];
+  unfinished: { digest: Uint8Array; manifest: Manifest | null; chunks: Map<number, Uint8Array> }[];
+}
+
 export class MemoryStore implements ChunkStore {
   /** While true, every write says that no space is left. */
   failWrites = false;
@@ -73,6 +79,21 @@ export class MemoryStore implements ChunkStore {
   /** The bytes of a complete file; null if there is none of that name. */
   bytesOf(name: string): Uint8Array | null {
     return this.#contents.get(this.#names.get(name) ?? "")?.bytes ?? null;
+  }
+
+  /** All that lies in the directory: what a peer that starts on it finds. */
+  salvage(): Salvage {
+    return {
+      files: [...this.#names].map(([name, hex]) => ({
+        name,
+        bytes: this.#contents.get(hex)!.bytes,
+      })),
+      unfinished: [...this.#unfinished.values()].map(({ digest, manifest, chunks }) => ({
+        digest,
+        manifest,
+        chunks: new Map(chunks),
+      })),
+    };
   }
 
   warn(text: string): void {

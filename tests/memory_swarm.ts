@@ -1,20 +1,32 @@
 /**
- * A tracker and any number of peers in one process: the real nodes on a network in memory, under a virtual clock.
+ * A tracker and any number of peers in one process: the real nodes on a network in memory, under a virtual clock,
+ * everything determined by one seed.
  */
 import type { Identity } from "../lib/identity.ts";
 import { formatJoinLink, type JoinLink } from "../lib/join_link.ts";
 import { PeerNode } from "../lib/peer_node.ts";
-import type { Endpoint, TransportKind } from "../lib/ports.ts";
-import { TrackerLink } from "../lib/tracker_link.ts";
+import type { Clock, TransportKind } from "../lib/ports.ts";
+import { TrackerLink, type TrackerLinkOptions } from "../lib/tracker_link.ts";
 import { TrackerNode } from "../lib/tracker_node.ts";
 import type { Notice } from "../lib/control.ts";
+import type { ChunkStore } from "../lib/store.ts";
 import type { TransferRates } from "../lib/transfer_limits.ts";
-import { generateIdentity } from "../lib/key_file.ts";
-import { MemoryNetwork, SeededRandom, VirtualClock } from "./memory_network.ts";
+import {
+  type MemoryEndpoint,
+  MemoryNetwork,
+  type MemoryNetworkOptions,
+  SeededRandom,
+  VirtualClock,
+} from "./memory_network.ts";
 import { MemoryStore } from "./memory_store.ts";
+import { seededIdentity } from "./seeded_identity.ts";
 
 const trackerPort = 7400;
 const trackerIp = "10.0.0.1";
+const peerPort = 5000;
+
+/** Apart from the seeds of what else is random in a swarm. */
+const identitySeeds = 1_000_003;
 
 export interface MemoryPeer {
   node: PeerNode;
@@ -29,17 +41,41 @@ export interface MemoryPeerOptions {
   rates?: TransferRates;
 }
 
+/** A peer's process. */
+export interface AssemblyOptions {
+  identity: Identity;
+  ip: string;
+  /** What its random numbers come from. */
+  seed: number;
+  store: ChunkStore;
+  kinds?: TransportKind[];
+  rates?: TransferRates;
+  clock: Clock;
+  onNotice(notice: Notice): void;
+  linkTo?(options: TrackerLinkOptions): TrackerLink;
+}
+
+/** A peer that is put together and not yet connected or started. */
+export interface Assembly {
+  node: PeerNode;
+  tracker: TrackerLink;
+  endpoints: MemoryEndpoint[];
+}
+
 export class MemorySwarm {
   readonly clock = new VirtualClock();
   readonly network: MemoryNetwork;
-  readonly #trackerIdentity: Identity = generateIdentity();
+  readonly #trackerIdentity: Identity;
   readonly #seed: number;
   tracker!: TrackerNode;
+  /** Of the present tracker. */
+  trackerEndpoints: MemoryEndpoint[] = [];
   #peers = 0;
 
-  constructor({ seed = 1, latencyMs = 5 }: { seed?: number; latencyMs?: number } = {}) {
+  constructor({ seed = 1, ...network }: { seed?: number } & Partial<MemoryNetworkOptions> = {}) {
     this.#seed = seed;
-    this.network = new MemoryNetwork({ clock: this.clock, latencyMs });
+    this.#trackerIdentity = this.identity(0);
+    this.network = new MemoryNetwork({ latencyMs: 5, ...network, clock: this.clock });
     this.startTracker();
   }
 
@@ -48,64 +84,77 @@ export class MemorySwarm {
     return { hosts, id: this.#trackerIdentity.id, secret: null };
   }
 
-  startTracker(): void {
+  /** The tracker's is number 0. */
+  identity(number: number): Identity {
+    return seededIdentity(this.#seed * identitySeeds + number);
+  }
+
+  startTracker({ clock = this.clock, seed = this.#seed }: { clock?: Clock; seed?: number } = {}) {
     const { id } = this.#trackerIdentity;
+    const kinds: TransportKind[] = ["quic", "tcp"];
+    this.trackerEndpoints = this.#endpoints(trackerIp, { id, port: trackerPort, kinds });
     this.tracker = new TrackerNode({
-      endpoints: this.#endpoints(trackerIp, { id, port: trackerPort, kinds: ["quic", "tcp"] }),
+      endpoints: this.trackerEndpoints,
       id,
       secret: null,
-      clock: this.clock,
-      random: new SeededRandom(this.#seed),
+      clock,
+      random: new SeededRandom(seed),
     });
     this.tracker.start();
   }
 
   async join(options: MemoryPeerOptions = {}): Promise<MemoryPeer> {
-    const { store = new MemoryStore(), kinds = ["tcp", "quic"], rates = { up: 0, down: 0 } } =
-      options;
-    const identity = generateIdentity();
-    const ip = `10.0.1.${++this.#peers}`;
-    const port = 5000;
-    const endpoints = this.#endpoints(ip, { id: identity.id, port, kinds });
-    const random = new SeededRandom(this.#seed + this.#peers);
-    const tracker = new TrackerLink({
-      link: this.link,
-      identity,
-      endpoints,
-      resolve: (host) => Promise.resolve([host]),
-      clock: this.clock,
-      random,
-      local: { listenPort: port, hosts: [{ ip, port }], nat: "open" },
-    });
-    await this.clock.run(tracker.connect(), 60_000);
+    const number = ++this.#peers;
+    const { store = new MemoryStore(), ...others } = options;
+    const ip = `10.0.1.${number}`;
     const notices: Notice[] = [];
-    const node = new PeerNode({
-      identity,
-      endpoints,
+    const { node, tracker } = this.assemble({
+      ...others,
+      identity: this.identity(number),
+      ip,
+      seed: this.#seed + number,
       store,
-      tracker,
-      traversal: {
-        natClass: () => "open",
-        isAtLoopback: () => false,
-        openEndpoint: null,
-        birthdayFor: () => null,
-        askRelay: null,
-      },
-      link: formatJoinLink(this.link),
-      rates,
       clock: this.clock,
-      random,
       onNotice: (notice) => notices.push(notice),
     });
+    await this.clock.run(tracker.connect(), 60_000);
     node.start();
     await this.clock.advance(1000);
     return { node, store, ip, notices };
   }
 
+  assemble(options: AssemblyOptions): Assembly {
+    const { identity, ip, store, clock, onNotice, kinds = ["tcp", "quic"] } = options;
+    const { rates = { up: 0, down: 0 }, linkTo = (parts) => new TrackerLink(parts) } = options;
+    const endpoints = this.#endpoints(ip, { id: identity.id, port: peerPort, kinds });
+    const random = new SeededRandom(options.seed);
+    const tracker = linkTo({
+      link: this.link,
+      identity,
+      endpoints,
+      resolve: (host) => Promise.resolve([host]),
+      clock,
+      random,
+      local: { listenPort: peerPort, hosts: [{ ip, port: peerPort }], nat: "open" },
+    });
+    const link = formatJoinLink(this.link);
+    const shared = { identity, endpoints, store, tracker, traversal, link, rates, clock, random };
+    return { node: new PeerNode({ ...shared, onNotice }), tracker, endpoints };
+  }
+
   #endpoints(
     ip: string,
     { id, port, kinds }: { id: Uint8Array; port: number; kinds: TransportKind[] },
-  ): Endpoint[] {
+  ): MemoryEndpoint[] {
     return kinds.map((kind) => this.network.endpoint({ id, ip, port, kind }));
   }
 }
+
+/** On a network without NATs. */
+const traversal = {
+  natClass: () => "open" as const,
+  isAtLoopback: () => false,
+  openEndpoint: null,
+  birthdayFor: () => null,
+  askRelay: null,
+};
