@@ -42,6 +42,8 @@ export interface Traversal {
   birthdayFor(introduction: Introduction): Birthday | null;
   /** Null where the tracker relays nothing. */
   askRelay: ((token: Uint8Array) => Promise<SocketAddress>) | null;
+  /** Resolves when `natClass` is known or isn't going to be soon. */
+  settled?(): Promise<void>;
   /** Whom to tell from here on. */
   listen?(listeners: TraversalListeners): void;
 }

@@ -29,6 +29,9 @@ const dialTimeoutMs = 5_000;
 /** From the handshake to the observation. */
 const answerTimeoutMs = 5_000;
 
+/** How long an introduction may be kept waiting for the class: some round trips to the tracker. */
+const settleMs = 400;
+
 const nothingKnown: NatProfile = {
   natClass: "unknown",
   portPreserving: false,
@@ -59,6 +62,8 @@ export class NatDiscovery {
   #isRunning = false;
   #isClosed = false;
   #timer: Timer | null = null;
+  #patience: Timer | null = null;
+  readonly #settled = Promise.withResolvers<void>();
 
   constructor(options: NatDiscoveryOptions) {
     this.#options = options;
@@ -70,6 +75,14 @@ export class NatDiscovery {
 
   get profile(): NatProfile {
     return this.#profile;
+  }
+
+  /**
+   * Resolves when the class has been told to the tracker, when it can't be found out, or when it takes long.
+   * Introductions made before say "unknown", and both sides lose time on what can't work.
+   */
+  get settled(): Promise<void> {
+    return this.#settled.promise;
   }
 
   /** Where the tracker's echo answers; null for nowhere. */
@@ -96,12 +109,18 @@ export class NatDiscovery {
   close(): void {
     this.#isClosed = true;
     this.#timer?.cancel();
+    this.#patience?.cancel();
+    this.#settled.resolve();
   }
 
   #meet(tracker: JoinedTracker): void {
     this.#tracker = tracker;
     this.#retries = 0;
-    if (tracker.via !== "quic") return this.#forget();
+    this.#patience ??= this.#options.clock.setTimer(settleMs, () => this.#settled.resolve());
+    if (tracker.via !== "quic") {
+      this.#settled.resolve();
+      return this.#forget();
+    }
     if (this.#knownFor !== null && this.#knownFor.ip !== tracker.observed.ip) this.#forget();
     if (this.#knownFor !== null && sameAddress(this.#knownFor, tracker.observed)) return;
     const soonest = this.#knownFor === null ? 0 : this.#startedAt + minIntervalMs;
@@ -120,6 +139,7 @@ export class NatDiscovery {
     this.#isRunning = true;
     this.#startedAt = this.#options.clock.now();
     const isComplete = await this.#discover(tracker);
+    this.#settled.resolve();
     this.#isRunning = false;
     if (this.#tracker === null) return;
     if (this.#tracker !== tracker) return this.#meet(this.#tracker);

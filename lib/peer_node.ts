@@ -341,6 +341,7 @@ export class PeerNode implements PeerControl {
     if (this.#banned.has(id) || isUnderWay) return;
     this.#introducedAt.set(id, now);
     try {
+      await this.#options.traversal.settled?.();
       const introduction: Introduction = await this.#options.tracker.introduce(digest, peer);
       this.#connector.handleIntroduction(introduction);
     } catch (error) {
