@@ -86,6 +86,17 @@ Deno.test("rootOfSubtrees() joins subtrees to the root of the whole", () => {
   }
 });
 
+Deno.test("rootOfSubtrees() pads to as many leaves as it is told", () => {
+  for (const [length, totalLeaves] of [[1, 16], [4, 16], [5, 16], [5, 64], [16, 16]] as const) {
+    const bytes = sample(length * blockBytes - 1);
+    const roots = [];
+    for (let at = 0; at < bytes.length; at += 4 * blockBytes) {
+      roots.push(rootOf(bytes.subarray(at, at + 4 * blockBytes), 4));
+    }
+    assertEquals(rootOfSubtrees(joined(roots), 4, totalLeaves), rootOf(bytes, totalLeaves));
+  }
+});
+
 Deno.test("rootOfSubtrees() leaves its argument as it was", () => {
   const roots = joined([sha256(sample(1)), sha256(sample(2)), sha256(sample(3))]);
   const before = roots.slice();
