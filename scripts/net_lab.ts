@@ -83,8 +83,7 @@ export class NetLab {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#namespaces.map((name) => run(["ip", "netns", "del", name])));
-    this.#namespaces.length = 0;
+    await Promise.all(this.#namespaces.splice(0).map(removeNamespace));
   }
 
   async #addCore(): Promise<void> {
@@ -182,7 +181,7 @@ export async function laboratoryObstacle(): Promise<string | null> {
   } catch (error) {
     return `it needs nft: ${messageOf(error)}`;
   } finally {
-    await run(["ip", "netns", "del", trial]);
+    await removeNamespace(trial);
   }
 }
 
@@ -193,8 +192,15 @@ export async function removeAbandonedLabs(): Promise<void> {
     const pid = new RegExp(`^${prefix}(\\d+)-`).exec(name)?.[1];
     const isAlive = pid === undefined ||
       await Deno.stat(`/proc/${pid}`).then(() => true, () => false);
-    if (!isAlive) await run(["ip", "netns", "del", name]);
+    if (!isAlive) await removeNamespace(name);
   }
+}
+
+/** With whatever still runs in it: a namespace lives as long as its processes. */
+async function removeNamespace(name: string): Promise<void> {
+  const pids = (await run(["ip", "netns", "pids", name])).split("\n").filter((line) => line !== "");
+  for (const pid of pids) await run(["kill", "-9", pid]).catch(() => {});
+  await run(["ip", "netns", "del", name]);
 }
 
 /** The words before a command that is to run at that host. */

@@ -2,8 +2,10 @@
  * Real NAT: first that the laboratory's routers behave as their names say, seen with raw UDP and none of our
  * programs; then that the programs connect through every pair of them. Without root these tests are skipped.
  */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
+import { attempt, isAsExpected } from "../scripts/lab_attempt.ts";
+import { labPairs } from "../scripts/lab_pairs.ts";
 import { at, type LabHost, laboratoryObstacle, NetLab } from "../scripts/net_lab.ts";
 import { type Recipe, recipes } from "../scripts/nat_recipes.ts";
 import { Program, repository } from "./programs.ts";
@@ -100,6 +102,33 @@ labTest("what is sent to addresses that nobody has is counted", async (lab) => {
   for (let sent = 0; sent < 3; sent++) await tell(host, 4000, nobody, 4000);
   assertEquals(await lab.strayPacketCount(), 3);
 });
+
+/** The whole matrix is for `deno task natlab`: here one pair of each kind. */
+const shownPairs = [
+  "full cone → symmetric",
+  "port-restricted → port-restricted",
+  "port-restricted → symmetric",
+  "symmetric → symmetric",
+  "carrier-grade → carrier-grade",
+  "without UDP → public",
+  "remembering → remembering",
+  "one router, no hairpin",
+];
+
+for (const pair of labPairs.filter(({ name }) => shownPairs.includes(name))) {
+  Deno.test({
+    name: `peers in the laboratory, ${pair.name}: ${pair.expected}`,
+    ignore: obstacle !== null,
+    fn: async () => {
+      const outcome = await attempt(pair);
+      assertEquals(outcome.failure, null);
+      assertEquals(outcome.strayPackets, 0, "packets went to addresses that nobody has");
+      // A birthday punch may fail, if seldom; then the relay goes on.
+      const isGood = isAsExpected(outcome, pair.expected) || pair.expected === "birthday";
+      assert(isGood, `came by ${outcome.via}`);
+    },
+  });
+}
 
 interface Probe {
   ip: string;

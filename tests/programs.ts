@@ -262,7 +262,7 @@ export class Playground {
 
   /** Starts a tracker, on any free port unless told otherwise, and waits for its link. */
   async tracker(args: string[] = [], options: ProgramOptions = {}): Promise<RunningTracker> {
-    const defaults = ["--host", "127.0.0.1"];
+    const defaults = args.includes("--host") ? [] : ["--host", "127.0.0.1"];
     if (!args.includes("--port")) defaults.push("--port", "0");
     if (!args.includes("--state")) defaults.push("--state", await this.directory());
     const program = this.start("tracker", [...defaults, ...args], options);

@@ -1,0 +1,131 @@
+/**
+ * One download from one peer of the laboratory to the other, through whatever stands between them: real tracker,
+ * real peers, a real file, compared byte by byte in the end.
+ */
+import { join } from "node:path";
+import { type JsonLine, Playground } from "../tests/programs.ts";
+import { seededBytes } from "../tests/reference_digest.ts";
+import type { Expectation, LabPair } from "./lab_pairs.ts";
+import { at, NetLab } from "./net_lab.ts";
+
+const trackerIp = "203.0.113.1";
+
+const trackerPort = "7400";
+
+const fileName = "file";
+
+/** 16 chunks. */
+const fileBytes = 4 * 1024 * 1024;
+
+/** Leaves what is found late the time to be used: the download takes two seconds. */
+const patientRate = "2MiB";
+
+const limitMs = 30_000;
+
+/** After which two peers that nothing connects are believed to be apart. */
+const hopelessMs = 5_000;
+
+const watchIntervalMs = 1;
+
+export interface Attempt {
+  /** How the last chunks came; null if they did not. */
+  via: string | null;
+  /** From the question for the file to its first verified chunk on disk; null if there was none. */
+  firstChunkMs: number | null;
+  /** Packets that were sent to addresses that nobody has. */
+  strayPackets: number;
+  /** Why it failed, with what the programs said; null if it did not. */
+  failure: string | null;
+}
+
+interface Stage {
+  lab: NetLab;
+  place: Playground;
+  result: Attempt;
+}
+
+const underWay = new Set<Stage>();
+
+/** Never throws for what the programs do. */
+export async function attempt(pair: LabPair): Promise<Attempt> {
+  const lab = await NetLab.create();
+  const place = new Playground(await Deno.makeTempDir({ prefix: "p2p-lab-" }));
+  const result: Attempt = { via: null, firstChunkMs: null, strayPackets: 0, failure: null };
+  const stage = { lab, place, result };
+  underWay.add(stage);
+  try {
+    await download(pair, stage);
+  } catch (thrown) {
+    result.failure = thrown instanceof Error ? thrown.message : String(thrown);
+  } finally {
+    underWay.delete(stage);
+    await place.endPrograms();
+    result.strayPackets = await lab.strayPacketCount();
+    await Promise.all([place.close(), lab.close()]);
+  }
+  return result;
+}
+
+/** Whether that is what the pair must come to. */
+export function isAsExpected({ via, failure }: Attempt, expected: Expectation): boolean {
+  if (failure !== null) return false;
+  if (expected === "apart" || via === null) return expected === "apart" && via === null;
+  return expected === "either" || (via === "relayed") === (expected === "relayed");
+}
+
+/** Ends what is under way: for whoever must leave early. */
+export async function endAttempts(): Promise<void> {
+  await Promise.all([...underWay].map(async ({ lab, place }) => {
+    await place.close();
+    await lab.close();
+  }));
+}
+
+async function download(pair: LabPair, { lab, place, result }: Stage): Promise<void> {
+  const { seeder, downloader } = await pair.build(lab);
+  const trackerHost = await lab.addPublicHost(trackerIp);
+  const { link } = await place.tracker(
+    ["--host", trackerIp, "--port", trackerPort, "--public", trackerIp],
+    { prefix: at(trackerHost) },
+  );
+  const content = seededBytes(fileBytes, 1);
+  const source = await place.directory({ [fileName]: content });
+  await place.seeder(source, link, [], { prefix: at(seeder) });
+  const target = await place.directory();
+  const rate = pair.expected === "direct" ? [] : ["--down", patientRate];
+  const words = ["--dir", target, "--tracker", link, ...rate, "--json", "get", fileName];
+  const program = place.start("peer", words, { prefix: at(downloader) });
+  await program.event((event) => event["event"] === "ready", "ready event");
+  const readyAt = performance.now();
+  const patienceMs = pair.expected === "apart" ? hopelessMs : limitMs;
+  const isOver = () => program.hasEnded || performance.now() - readyAt > patienceMs;
+  if (await firstChunk(target, isOver)) result.firstChunkMs = performance.now() - readyAt;
+  if (pair.expected === "apart") return;
+  const ended = await program.end(limitMs);
+  if (ended.code !== 0) throw new Error(`get ended with ${ended.code}\n${program.report()}`);
+  result.via = viaOf(program.events.find((event) => event["event"] === "complete") ?? {});
+  await compare(join(target, fileName), content);
+}
+
+/** Waits until a chunk, or all of the file, lies there. */
+async function firstChunk(directory: string, isOver: () => boolean): Promise<boolean> {
+  while (true) {
+    for (const { name } of Deno.readDirSync(directory)) {
+      if (name === fileName || name.endsWith(".chunk")) return true;
+    }
+    if (isOver()) return false;
+    await new Promise((resolve) => setTimeout(resolve, watchIntervalMs));
+  }
+}
+
+function viaOf(complete: JsonLine): string {
+  const sources = (complete["sources"] ?? []) as { via: string }[];
+  return sources.map((source) => source.via).join("+");
+}
+
+async function compare(path: string, content: Uint8Array): Promise<void> {
+  const arrived = await Deno.readFile(path);
+  const isSame = arrived.length === content.length &&
+    arrived.every((byte, index) => byte === content[index]);
+  if (!isSame) throw new Error("the file arrived wrong");
+}
