@@ -20,7 +20,7 @@ import {
   type RejectReason,
   type WholePeerMessage,
 } from "./peer_messages.ts";
-import { PeerSession, type SessionEvent, type SessionInput } from "./peer_session.ts";
+import { type Arrival, PeerSession, type SessionEvent, type SessionInput } from "./peer_session.ts";
 import type { ByteStream, Clock, Connection, Timer } from "./ports.ts";
 import { RateMeter } from "./rate_meter.ts";
 import type { ChunkStore, ChunkWriter } from "./store.ts";
@@ -31,6 +31,9 @@ const addedStreams = 4;
 
 /** How long a link may go on with what is under way when a better one has taken over. */
 const retireMs = 10_000;
+
+/** Chunks that are being verified while the next ones come. */
+const maxFinishing = 8;
 
 /** What a peer's frames may be. */
 export const peerFrameLimits: FrameLimits = {
@@ -109,6 +112,7 @@ export class PeerLink {
   readonly #options: LinkOptions;
   readonly #session: PeerSession;
   readonly #lanes: Lane[] = [];
+  readonly #finishing = new Set<Promise<void>>();
   readonly #uploadMeter: RateMeter;
   #via: Via;
   #whyRelayed: string | null = null;
@@ -376,22 +380,19 @@ export class PeerLink {
   #takeData(lane: Lane, bytes: Uint8Array): Promise<void> | null {
     const { clock, limits, onEvent } = this.#options;
     const arrival = this.#session.takeData(lane.index, bytes.length, clock.now());
-    const { digest, chunk } = arrival;
+    const { digest } = arrival;
     onEvent({ type: "bytes", digest, count: bytes.length });
     const written = this.#write(lane, bytes, digest);
     const mayGoOn = limits.takeDown(bytes.length);
-    const isThrough = arrival.remaining === 0;
-    if (!written && !mayGoOn && !isThrough) return null;
-    return Promise.all([written, mayGoOn]).then(() =>
-      isThrough ? this.#closeWriter(lane, digest, chunk) : undefined
-    );
+    const taken = mayGoOn ? Promise.all([written, mayGoOn]).then(() => {}) : written;
+    if (arrival.remaining === 0) return this.#endChunk(lane, arrival, taken);
+    return taken?.catch((error) => this.#refuseToStore(lane, digest, error)) ?? null;
   }
 
   #write(lane: Lane, bytes: Uint8Array, digest: Uint8Array): Promise<void> | null {
     if (!lane.writer) return null;
     try {
-      const written = lane.writer.write(bytes);
-      return written ? written.catch((error) => this.#refuseToStore(lane, digest, error)) : null;
+      return lane.writer.write(bytes) ?? null;
     } catch (error) {
       this.#refuseToStore(lane, digest, error);
       return null;
@@ -410,20 +411,42 @@ export class PeerLink {
     }
   }
 
-  async #closeWriter(lane: Lane, digest: Uint8Array, chunk: number): Promise<void> {
+  /**
+   * The chunk is through: the next one may come while this one is still being verified. Returns a promise only
+   * when the next one has to wait: for the disk, or because so many are being verified.
+   */
+  #endChunk(lane: Lane, arrival: Arrival, taken: Promise<void> | null): Promise<void> | null {
     const { writer } = lane;
     lane.writer = null;
-    if (!writer) return;
+    if (!writer) return null;
+    const finishing = this.#finishChunk(writer, arrival, taken);
+    this.#finishing.add(finishing);
+    void finishing.then(() => this.#finishing.delete(finishing));
+    if (this.#finishing.size >= maxFinishing) return Promise.race(this.#finishing);
+    return taken?.catch(() => {}) ?? null;
+  }
+
+  async #finishChunk(
+    writer: ChunkWriter,
+    { digest, chunk }: Arrival,
+    taken: Promise<void> | null,
+  ): Promise<void> {
     try {
+      if (taken) await taken;
       const outcome = await writer.finish();
       this.#options.onEvent({ type: outcome, digest, chunk });
     } catch (error) {
-      this.#refuseToStore(lane, digest, error);
+      writer.discard();
+      this.#tellUnstorable(digest, error);
     }
   }
 
   #refuseToStore(lane: Lane, digest: Uint8Array, error: unknown): void {
     this.#dropWriter(lane);
+    this.#tellUnstorable(digest, error);
+  }
+
+  #tellUnstorable(digest: Uint8Array, error: unknown): void {
     const refusal = error instanceof UserError ? error : new UserError("failed", messageOf(error));
     this.#options.onEvent({ type: "unstorable", digest, error: refusal });
   }
