@@ -17,7 +17,7 @@ import {
 } from "./introduced_pair.ts";
 import type { NatClass } from "./nat.ts";
 import { peerFrameLimits } from "./peer_link.ts";
-import type { Clock, Connection, Endpoint, Random } from "./ports.ts";
+import type { Clock, Connection, Endpoint, Random, RelayAddress } from "./ports.ts";
 import { constantTimeEqual } from "./secret.ts";
 
 /** Introductions being carried out, or kept for a better path. */
@@ -41,7 +41,7 @@ export interface Traversal {
   /** Null where raw UDP can't be had. */
   birthdayFor(introduction: Introduction): Birthday | null;
   /** Null where the tracker relays nothing. */
-  askRelay: ((token: Uint8Array) => Promise<SocketAddress>) | null;
+  askRelay: ((token: Uint8Array) => Promise<RelayAddress>) | null;
   /** Resolves when `natClass` is known or isn't going to be soon. */
   settled?(): Promise<void>;
   /** Whom to tell from here on. */
@@ -111,7 +111,7 @@ export class Connector {
   }
 
   /** A relayed path that the other side of an introduction asked for. */
-  handleRelayed(token: Uint8Array, address: SocketAddress): void {
+  handleRelayed(token: Uint8Array, address: RelayAddress): void {
     this.#pairs.get(token.toHex())?.takeRelay(address);
   }
 

@@ -5,6 +5,7 @@
  */
 import { systemClock } from "./deno_clock.ts";
 import { QuicEndpoint } from "./deno_quic.ts";
+import { RawTcpListener } from "./deno_stream_listener.ts";
 import { UdpSocket } from "./deno_udp.ts";
 import { echoRequestBytes } from "./echo_messages.ts";
 import type { Identity } from "./identity.ts";
@@ -55,18 +56,18 @@ export function openNatServices(options: NatServicesOptions): NatServices {
 function relayOf({ host, port }: NatServicesOptions, rate: number): Relay {
   let next = 0;
   const nextPort = () => portAfter(port, relayOffset + next++ % relayPortCount);
+  const openNext = <T>(open: (port: number) => T): T => {
+    const ports = Array.from({ length: relayPortAttempts }, nextPort);
+    const opened = firstOf([...ports, 0], open);
+    if (opened === undefined) throw new Error("Cannot relay: the system has no more sockets");
+    return opened;
+  };
+  const maxBytes = maxRelayedBytes + 1;
   return new Relay({
     clock: systemClock,
     limits: relayLimitsFor(rate),
-    openSocket: () => {
-      const ports = Array.from({ length: relayPortAttempts }, nextPort);
-      const socket = firstOf(
-        [...ports, 0],
-        (port) => UdpSocket.open({ host, port, maxBytes: maxRelayedBytes + 1 }),
-      );
-      if (socket === undefined) throw new Error("Cannot relay: the system has no more sockets");
-      return socket;
-    },
+    openSocket: () => openNext((port) => UdpSocket.open({ host, port, maxBytes })),
+    openListener: () => openNext((port) => RawTcpListener.open({ host, port })),
   });
 }
 

@@ -5,7 +5,7 @@
  * Whoever connects and says nothing costs little: a TLS handshake must be done within `handshakeTimeoutMs`, and
  * of more than `maxHandshakes` unfinished ones the oldest is dropped.
  */
-import { canonicalIp, type SocketAddress } from "./address.ts";
+import { canonicalIp, isIPv6, isLoopback, isUnspecified, type SocketAddress } from "./address.ts";
 import { anchorOf, certificateOf } from "./certificate.ts";
 import { alpnProtocol } from "./constants.ts";
 import { cannotListen, DialAborted, DialTimeout, unreachable } from "./dial_error.ts";
@@ -23,6 +23,9 @@ const maxWaiting = 256;
 /** A TLS record carries at most 16 KiB (RFC 8446, section 5.1), and one `read` returns at most one or a few. */
 const readBufferBytes = 64 * 1024;
 
+/** Relayed connections that lead to the listener at a time. */
+const maxAttended = 64;
+
 /** How long to rest when the system gives no more connections: it is out of file descriptors. */
 const acceptPauseMs = 100;
 
@@ -34,6 +37,12 @@ export interface ListenOptions {
   identity: Identity;
 }
 
+/** Our own connection to ourselves and that to a relay. */
+interface Attended {
+  address: SocketAddress;
+  ends: readonly [TcpStream, TcpStream];
+}
+
 /** Listens on one TCP port and dials from others. */
 export class TcpEndpoint implements Endpoint {
   readonly kind = "tcp";
@@ -42,6 +51,8 @@ export class TcpEndpoint implements Endpoint {
   readonly #inbox = new Inbox<Connection>(maxWaiting);
   readonly #handshakes = new Set<Deno.TlsConn>();
   readonly #connections = new Set<TcpConnection>();
+  /** By the local port of our own connection to ourselves: the relay whose bytes it carries. */
+  readonly #attended = new Map<number, Attended>();
   #isClosed = false;
 
   /** Throws `UserError` when the port can't be had. */
@@ -68,7 +79,8 @@ export class TcpEndpoint implements Endpoint {
 
   async dial(address: SocketAddress, options: DialOptions): Promise<Connection> {
     if (this.#isClosed) throw unreachable(address, new DialAborted());
-    const connection = new TcpConnection(await dialTls(address, options));
+    const conn = await dialTls(address, options);
+    const connection = new TcpConnection(conn, addressOf(conn.remoteAddr));
     if (this.#isClosed) {
       connection.close();
       throw unreachable(address, new DialAborted());
@@ -80,10 +92,26 @@ export class TcpEndpoint implements Endpoint {
     return this.#inbox.take();
   }
 
+  /** There is no TLS server for a connection that one has dialled oneself: it is led to our own listener. */
+  async attend(address: SocketAddress): Promise<void> {
+    if (this.#isClosed || this.#attended.size >= maxAttended) return;
+    try {
+      const [inner, outer] = await Promise.all([this.#dialSelf(), dialTcp(address)]);
+      const ends = [new TcpStream(inner), new TcpStream(outer)] as const;
+      const { port } = inner.localAddr;
+      this.#attended.set(port, { address, ends });
+      await splice(ends);
+      this.#attended.delete(port);
+    } catch {
+      // The relay is gone: the dialler will notice that too.
+    }
+  }
+
   close(): Promise<void> {
     if (this.#isClosed) return Promise.resolve();
     this.#isClosed = true;
     this.#listener.close();
+    for (const { ends } of this.#attended.values()) for (const end of ends) end.abort();
     this.#inbox.close();
     for (const handshake of this.#handshakes) closeQuietly(handshake);
     for (const connection of [...this.#connections]) connection.close();
@@ -100,13 +128,26 @@ export class TcpEndpoint implements Endpoint {
     }
   }
 
+  #dialSelf(): Promise<Deno.TcpConn> {
+    const { ip, port } = this.local;
+    const loopback = isIPv6(ip) ? "::1" : "127.0.0.1";
+    return dialTcp({ ip: isUnspecified(ip) ? loopback : ip, port });
+  }
+
+  /** Where a connection comes from: for one from ourselves, where its bytes come from. */
+  #originOf({ remoteAddr }: Deno.TlsConn): SocketAddress {
+    const remote = addressOf(remoteAddr);
+    const isOwn = isLoopback(remote.ip) || remote.ip === this.local.ip;
+    return (isOwn && this.#attended.get(remote.port)?.address) || remote;
+  }
+
   async #shakeHands(conn: Deno.TlsConn): Promise<void> {
     this.#dropOldestHandshake();
     this.#handshakes.add(conn);
     const timer = setTimeout(() => closeQuietly(conn), handshakeTimeoutMs);
     try {
       const { alpnProtocol: spoken } = await conn.handshake();
-      const connection = this.#keep(new TcpConnection(conn));
+      const connection = this.#keep(new TcpConnection(conn, this.#originOf(conn)));
       if (spoken !== alpnProtocol || !this.#inbox.put(connection)) connection.close();
     } catch {
       closeQuietly(conn);
@@ -143,8 +184,8 @@ class TcpConnection implements Connection {
   readonly #stream: TcpStream;
   #isTaken = false;
 
-  constructor(conn: Deno.TlsConn) {
-    this.remote = addressOf(conn.remoteAddr);
+  constructor(conn: Deno.TlsConn, remote: SocketAddress) {
+    this.remote = remote;
     this.#stream = new TcpStream(conn);
     this.closed = this.#stream.closed;
   }
@@ -169,16 +210,17 @@ class TcpConnection implements Connection {
   }
 }
 
-class TcpStream implements ByteStream {
+/** A TCP connection, with TLS or without. */
+export class TcpStream implements ByteStream {
   readonly closed: Promise<void>;
-  readonly #conn: Deno.TlsConn;
+  readonly #conn: Deno.Conn;
   #resolveClosed: () => void = () => {};
   #buffer: Uint8Array<ArrayBuffer> | undefined;
   #isReadEnded = false;
   #isWriteEnded = false;
   #isClosed = false;
 
-  constructor(conn: Deno.TlsConn) {
+  constructor(conn: Deno.Conn) {
     this.#conn = conn;
     this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
   }
@@ -227,6 +269,28 @@ class TcpStream implements ByteStream {
       this.abort();
       throw error;
     }
+  }
+}
+
+async function dialTcp({ ip, port }: SocketAddress): Promise<Deno.TcpConn> {
+  const signal = AbortSignal.timeout(handshakeTimeoutMs);
+  const conn = await Deno.connect({ hostname: ip, port, signal });
+  conn.setNoDelay(true);
+  return conn;
+}
+
+/** Carries bytes both ways until both directions have ended or one is lost. */
+async function splice([one, other]: readonly [ByteStream, ByteStream]): Promise<void> {
+  await Promise.all([carryAll(one, other), carryAll(other, one)]);
+}
+
+async function carryAll(from: ByteStream, to: ByteStream): Promise<void> {
+  try {
+    for (let piece = await from.read(); piece; piece = await from.read()) await to.write(piece);
+    await to.finish();
+  } catch {
+    from.abort();
+    to.abort();
   }
 }
 

@@ -34,7 +34,7 @@ import { birthdayDatagrams } from "./birthday.ts";
 import { type Candidate, maxCandidates, usableCandidates } from "./candidates.ts";
 import type { Via } from "./control.ts";
 import { type BirthdayRole, birthdayRole, isDependent, type NatClass } from "./nat.ts";
-import type { TransportKind } from "./ports.ts";
+import type { RelayAddress, TransportKind } from "./ports.ts";
 
 /** When a QUIC target is dialled, after it became known. */
 const quicDelaysMs = [0, 250, 500, 1000, 2000];
@@ -100,7 +100,7 @@ export type PunchInput =
   | { type: "accepted"; path: PathId; transport: TransportKind; remote: SocketAddress }
   /** Somebody's dial has reached the QUIC endpoint; nothing is proven. */
   | { type: "knock"; from: SocketAddress }
-  | { type: "relayed"; address: SocketAddress }
+  | { type: "relayed"; address: RelayAddress }
   | { type: "relay_refused"; reason: string }
   /** The tracker passes on where the prober's raw socket is: this side is to open ports. */
   | { type: "probing"; address: SocketAddress }
@@ -125,6 +125,8 @@ export type PunchTransmit =
   /** Graceful: as soon as nothing is under way on it. */
   | { type: "close"; path: PathId; graceful: boolean }
   | { type: "request_relay" }
+  /** Connects to the relay over TCP and accepts what the peer dials through it. */
+  | { type: "attend"; address: SocketAddress }
   /**
    * Opens one raw socket, learns its address from the tracker's echo, has the tracker tell the peer, and probes
    * `target`'s IP.
@@ -481,12 +483,25 @@ export class HolePuncher {
     this.#runDue(now);
   }
 
-  #handleRelayed(address: SocketAddress, now: number): void {
+  #handleRelayed({ transport = "quic", ip, port }: RelayAddress, now: number): void {
+    const address = { ip, port };
     if (!this.#able.relay || this.#relayAddress || !isSendable(address)) return;
     if (isLoopback(address.ip) && !this.#options.allowLoopback) return;
     this.#relay = "given";
     this.#relayAddress = address;
-    this.#addTarget({ transport: "quic", address, via: "relayed", lasting: false }, now);
+    if (transport === "tcp") return this.#useTcpRelay(address, now);
+    this.#addTarget({ transport, address, via: "relayed", lasting: false }, now);
+    this.#runDue(now);
+  }
+
+  /** One connection of each side makes one of both: only one side can dial through it. */
+  #useTcpRelay(address: SocketAddress, now: number): void {
+    if (!this.#able.tcp || !this.#improves("relayed")) return;
+    if (!this.#isLower) {
+      this.#transmits.push({ type: "attend", address });
+      return;
+    }
+    this.#addTarget({ transport: "tcp", address, via: "relayed", lasting: false }, now, [0]);
     this.#runDue(now);
   }
 
@@ -613,8 +628,8 @@ export class HolePuncher {
 
   /** What a connection that the peer dialled is, by where it comes from. */
   #viaOf(transport: TransportKind, remote: SocketAddress): Via {
-    if (transport === "tcp") return "tcp";
     if (this.#relayAddress && sameAddress(this.#relayAddress, remote)) return "relayed";
+    if (transport === "tcp") return "tcp";
     if (this.#options.selfNat === "open") return "quic";
     const host = this.#targets.some(({ address, via }) =>
       via === "quic" && address.ip === remote.ip && this.#options.peerNat !== "open"

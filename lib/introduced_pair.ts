@@ -18,7 +18,7 @@ import {
 import type { Identity } from "./identity.ts";
 import type { NatClass } from "./nat.ts";
 import { peerFrameLimits } from "./peer_link.ts";
-import type { Clock, Connection, Endpoint, Timer } from "./ports.ts";
+import type { Clock, Connection, Endpoint, RelayAddress, Timer } from "./ports.ts";
 import type { TrackerResponse } from "./tracker_messages.ts";
 
 /**
@@ -65,7 +65,7 @@ export interface PairOptions {
   openEndpoint: ((port: number) => Promise<Endpoint>) | null;
   birthday: Birthday | null;
   /** Asks the tracker for a relayed path; null if it has none. */
-  askRelay: ((token: Uint8Array) => Promise<SocketAddress>) | null;
+  askRelay: ((token: Uint8Array) => Promise<RelayAddress>) | null;
   onOpened(established: Established): void;
   /** `why`: the reason why it is relayed. */
   onNominated(connection: Connection, via: Via, why: string | null): void;
@@ -125,7 +125,7 @@ export class IntroducedPair {
   }
 
   /** The tracker has given a relayed path that the other side asked for. */
-  takeRelay(address: SocketAddress): void {
+  takeRelay(address: RelayAddress): void {
     this.#input({ type: "relayed", address });
   }
 
@@ -176,6 +176,8 @@ export class IntroducedPair {
         return void this.#dial(out);
       case "close":
         return this.#closePath(out);
+      case "attend":
+        return void this.#options.endpointOf("tcp")?.attend?.(out.address);
       case "request_relay":
         return void this.#requestRelay();
       case "start_birthday":

@@ -40,6 +40,12 @@ export interface ByteStream {
 
 export type TransportKind = "tcp" | "quic";
 
+/** Where a relayed path begins. */
+export interface RelayAddress extends SocketAddress {
+  /** Absent: quic. */
+  transport?: TransportKind;
+}
+
 /** A connection whose acceptor has proven its key; the dialler's proof is the business of `handshake.ts`. */
 export interface Connection {
   readonly kind: TransportKind;
@@ -78,7 +84,20 @@ export interface Endpoint {
   dial(address: SocketAddress, options: DialOptions): Promise<Connection>;
   /** The next connection that somebody dialled; null when the endpoint is closed. */
   accept(): Promise<Connection | null>;
+  /**
+   * Goes to meet a dialler: connects to `address`, a relay, and accepts what is dialled through it, as coming from
+   * there. Only where a relay needs both sides to connect. Resolves when it is over; never rejects.
+   */
+  attend?(address: SocketAddress): Promise<void>;
   close(): Promise<void>;
+}
+
+/** One raw TCP port. */
+export interface StreamListener {
+  readonly local: SocketAddress;
+  /** Null when the listener is closed. */
+  accept(): Promise<{ stream: ByteStream; from: SocketAddress } | null>;
+  close(): void;
 }
 
 /** Raw UDP. */

@@ -8,14 +8,17 @@
  *   else gets anything into a path, and nothing leaves a path but to one of its two sides.
  * - The first datagram fixes the side's port. Another port of the same IP is believed as soon as the fixed one
  *   has been silent for `rebindMs`: then a NAT has forgotten it.
- * - Nothing is kept: until the other side has been heard, or while a limit is used up, datagrams are dropped. To
- *   the QUIC inside that is loss, which it repeats, and by which it finds its pace.
+ * - Of datagrams nothing is kept: until the other side has been heard, or while a limit is used up, they are
+ *   dropped. To the QUIC inside that is loss, which it repeats, and by which it finds its pace.
+ * - Where a peer has no UDP, a path carries a byte stream: one TCP connection of each side, and bytes that wait
+ *   while a limit is used up.
  * - One limit holds for all paths together, one for each. A path that both sides haven't found within
  *   `meetingMs`, or that is silent for `idleMs`, is forgotten.
  * - Paths are counted for the peer that asked and for its network, so that nobody takes all of them.
  */
 import { isLoopback, type SocketAddress } from "./address.ts";
 import { NetworkCounter } from "./network_counter.ts";
+import type { TransportKind } from "./ports.ts";
 import { RateLimiter } from "./rate_limiter.ts";
 
 /** The largest datagram that is forwarded: an Ethernet frame's payload. */
@@ -62,9 +65,11 @@ export interface RelayRequest {
   asker: string;
   /** The IPs at which the two sides are seen, the asker's first. */
   ips: readonly [string, string];
+  /** What the path carries: datagrams, or a byte stream. */
+  transport: TransportKind;
 }
 
-/** Datagrams, by what became of them. */
+/** Datagrams and pieces of streams, by what became of them. */
 export interface RelayCounters {
   forwarded: number;
   forwardedBytes: number;
@@ -112,6 +117,11 @@ class RelaySide {
     this.#heardMs = now;
     return true;
   }
+
+  /** Something has come from it. */
+  hear(now: number): void {
+    this.#heardMs = now;
+  }
 }
 
 /** Two sides that are told a port each. */
@@ -147,6 +157,26 @@ export class RelayPath {
     counters.forwarded++;
     counters.forwardedBytes += length;
     return to;
+  }
+
+  /** Whether a TCP connection is that of `side`. */
+  greets(side: 0 | 1, from: SocketAddress, now: number): boolean {
+    if (this.#sides[side].takes(from, now)) return true;
+    this.#shared.counters.strange++;
+    return false;
+  }
+
+  /** What a piece of a stream must pass, one after the other, waiting as long as each says. */
+  get limiters(): readonly RateLimiter[] {
+    return [this.#limiter, this.#shared.limiter];
+  }
+
+  /** A piece of the stream from `side` has passed. */
+  notePiece(side: 0 | 1, bytes: number, now: number): void {
+    const { counters } = this.#shared;
+    this.#sides[side].hear(now);
+    counters.forwarded++;
+    counters.forwardedBytes += bytes;
   }
 
   /** When it is to be forgotten if nothing more comes. */

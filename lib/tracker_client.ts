@@ -19,6 +19,7 @@ import { sameAddress, type SocketAddress } from "./address.ts";
 import { copyBits, hasBit, setBit } from "./bitfield.ts";
 import { haveBatchMs, heartbeatMs as defaultHeartbeatMs } from "./constants.ts";
 import type { NatClass } from "./nat.ts";
+import type { RelayAddress } from "./ports.ts";
 import {
   type AnnouncedFile,
   announcedFileBytes,
@@ -90,7 +91,7 @@ export type TrackerClientEvent =
   /** Another peer wants to reach us. */
   | { type: "introduction"; introduction: IntroductionMessage }
   /** A relayed path that the other side asked for. */
-  | { type: "relayed"; token: Uint8Array; address: SocketAddress }
+  | { type: "relayed"; token: Uint8Array; address: RelayAddress }
   /** The other side of an introduction looks for a port of ours from there. */
   | { type: "probing"; token: Uint8Array; address: SocketAddress }
   /** The tracker didn't take something that needs no answer. */
@@ -278,7 +279,11 @@ export class TrackerClient {
         return this.#handleAnswer(message);
       case "relayed":
         if (message.request !== 0) return this.#handleAnswer(message);
-        this.#events.push({ type: "relayed", token: message.token, address: message.address });
+        this.#events.push({
+          type: "relayed",
+          token: message.token,
+          address: { ...message.address, transport: message.transport },
+        });
         return;
       case "probing":
         this.#events.push(message);

@@ -15,7 +15,15 @@ import { messageOf, ProtocolError, UserError } from "./errors.ts";
 import { connectAs, type FramedStream } from "./framed_stream.ts";
 import type { Identity } from "./identity.ts";
 import type { JoinLink, LinkHost } from "./join_link.ts";
-import type { Clock, Connection, Endpoint, Random, Timer, TransportKind } from "./ports.ts";
+import type {
+  Clock,
+  Connection,
+  Endpoint,
+  Random,
+  RelayAddress,
+  Timer,
+  TransportKind,
+} from "./ports.ts";
 import {
   type IntroductionMessage,
   KnownList,
@@ -104,7 +112,7 @@ export interface TrackerLinkListeners {
   /** Another peer wants to reach us. */
   onIntroduction?(introduction: IntroductionMessage): void;
   /** A relayed path that the other side of an introduction asked for. */
-  onRelayed?(token: Uint8Array, address: SocketAddress): void;
+  onRelayed?(token: Uint8Array, address: RelayAddress): void;
   /** The other side of an introduction looks for a port of ours from there. */
   onProbing?(token: Uint8Array, address: SocketAddress): void;
   /** The link is up, each time; what was announced is said again by itself. */
@@ -254,9 +262,11 @@ export class TrackerLink {
   }
 
   /** Asks for a relayed path for an introduction under way. */
-  async relay(token: Uint8Array): Promise<SocketAddress> {
+  async relay(token: Uint8Array): Promise<RelayAddress> {
     const answer = await this.#ask({ type: "relay", token });
-    if (answer.type === "relayed") return this.#placeOf(answer.address);
+    if (answer.type === "relayed") {
+      return this.#placeOf({ ...answer.address, transport: answer.transport });
+    }
     throw new UserError("failed", "the tracker relays nothing");
   }
 
@@ -535,9 +545,9 @@ export class TrackerLink {
   }
 
   /** An address of the tracker's, which says by an unspecified IP: where you reach me. */
-  #placeOf(address: SocketAddress): SocketAddress {
+  #placeOf(address: RelayAddress): RelayAddress {
     if (this.#line === null || !isUnspecified(address.ip)) return address;
-    return { ip: this.#line.connection.remote.ip, port: address.port };
+    return { ...address, ip: this.#line.connection.remote.ip };
   }
 
   #tell(say: (listener: TrackerLinkListeners) => void): void {

@@ -34,6 +34,7 @@ import {
   within,
 } from "./fields.ts";
 import type { NatClass } from "./nat.ts";
+import type { TransportKind } from "./ports.ts";
 
 /** Interfaces of a peer. */
 export const maxHosts = 16;
@@ -158,8 +159,17 @@ export type TrackerResponse =
     nat: NatClass;
     candidates: Candidate[];
   }
-  /** To both sides: send to, and be reached from, this address of the tracker's. */
-  | { type: "relayed"; request: number; token: Uint8Array; address: SocketAddress }
+  /**
+   * To both sides: send to, and be reached from, this address of the tracker's. Over TCP both connect, and the
+   * lower id dials through.
+   */
+  | {
+    type: "relayed";
+    request: number;
+    token: Uint8Array;
+    transport: TransportKind;
+    address: SocketAddress;
+  }
   /** The other side of an introduction looks for a port of ours from there. */
   | { type: "probing"; token: Uint8Array; address: SocketAddress }
   /** `sent` is the heartbeat's; `observed` may have changed. */
@@ -179,6 +189,8 @@ const natClasses: readonly NatClass[] = [
 ];
 
 const candidateKinds: readonly CandidateKind[] = ["tcp", "host", "reflexive"];
+
+const transports: readonly TransportKind[] = ["quic", "tcp"];
 
 const failures: readonly TrackerFailure[] = [
   "unknown-digest",
@@ -284,7 +296,10 @@ const responseTable: MessageTable<TrackerResponse> = {
       candidates: list(candidate, { min: 0, max: maxCandidates }),
     },
   },
-  relayed: { code: 0x24, fields: { request: u64, token, address: socketAddress } },
+  relayed: {
+    code: 0x24,
+    fields: { request: u64, token, transport: choice(transports), address: socketAddress },
+  },
   heartbeat: { code: 0x25, fields: { sent: u64, observed: socketAddress } },
   failure: {
     code: 0x26,

@@ -41,12 +41,21 @@ const overLimitPauseMs = 20;
 /** Stands in an address for the IP by which the peer itself reaches the tracker. */
 const trackersOwnIp = { v4: "0.0.0.0", v6: "::" };
 
+/** A path that the tracker relays. */
+export interface RelayedPath {
+  /** Who asked for it, by id in hex. */
+  asker: string;
+  transport: TransportKind;
+  /** One for each side, the asker's first. */
+  ports: readonly [number, number];
+}
+
 /** Where relayed paths are to be had. */
 export interface RelayPaths {
-  /** The path of an introduction, by its token in hex: who asked for it, and the port for each side, the asker's first. */
-  find(token: string): { asker: string; ports: readonly [number, number] } | null;
+  /** The path of an introduction, by its token in hex. */
+  find(token: string): RelayedPath | null;
   /** A path for an introduction that has none; null when there are enough. */
-  open(request: RelayRequest): readonly [number, number] | null;
+  open(request: RelayRequest): RelayedPath | null;
 }
 
 export interface TrackerSessionOptions {
@@ -302,13 +311,12 @@ export class TrackerSession {
       return this.#fail(request, "refused", "there is no such introduction");
     }
     const key = token.toHex();
-    const ips = [peer.whereabouts.observed.ip, other.whereabouts.observed.ip] as const;
     const known = relay.find(key);
-    const ports = known?.ports ?? relay.open({ token: key, asker: peer.key, ips });
-    if (ports === null) return this.#fail(request, "too-many", "too many paths are relayed");
-    const isFirst = known === null || known.asker === peer.key;
-    const [own, others] = isFirst ? ports : [ports[1], ports[0]];
-    const relayed = { type: "relayed", token } as const;
+    const path = known ?? relay.open(relayRequestOf(key, peer, other));
+    if (path === null) return this.#fail(request, "too-many", "too many paths are relayed");
+    const { transport, asker, ports } = path;
+    const [own, others] = asker === peer.key ? ports : [ports[1], ports[0]];
+    const relayed = { type: "relayed", token, transport } as const;
     this.#messages.push({ ...relayed, request, address: hereFor(peer, own) });
     if (known !== null) return;
     const message = { ...relayed, request: 0, address: hereFor(other, others) };
@@ -360,4 +368,15 @@ export class TrackerSession {
 /** A port of the tracker's, for a peer that knows the tracker's IP better than the tracker does. */
 function hereFor({ whereabouts: { observed } }: TrackedPeer, port: number): SocketAddress {
   return { ip: isIPv6(observed.ip) ? trackersOwnIp.v6 : trackersOwnIp.v4, port };
+}
+
+/** A peer that reached the tracker over TCP alone is taken to have no UDP. */
+function relayRequestOf(token: string, asker: TrackedPeer, other: TrackedPeer): RelayRequest {
+  const sides = [asker.whereabouts, other.whereabouts] as const;
+  return {
+    token,
+    asker: asker.key,
+    ips: [sides[0].observed.ip, sides[1].observed.ip],
+    transport: sides.some(({ via }) => via === "tcp") ? "tcp" : "quic",
+  };
 }

@@ -400,7 +400,7 @@ Deno.test("two QUIC endpoints that know only their relayed ports pass data both 
     relayRate: 0,
   });
   const ips = ["127.0.0.1", "127.0.0.1"] as const;
-  const ports = services.relay!.open({ token: "t", asker: "a", ips })!;
+  const { ports } = services.relay!.open({ token: "t", asker: "a", ips, transport: "quic" })!;
   const [left, right] = [1, 2].map((number) =>
     QuicEndpoint.listen({ host: "127.0.0.1", port: 0, identity: identityOf(number) })
   );
@@ -459,8 +459,9 @@ Deno.test("the tracker's further ports follow its own where they are free", asyn
     relayRate: 1000,
   });
   assert(services.probe!.local.port !== first);
-  const ports = services.relay!.open({ token: "t", asker: "a", ips: ["127.0.0.1", "127.0.0.1"] });
-  assert(ports!.every((each) => each > 0));
+  const request = { token: "t", asker: "a", ips: ["127.0.0.1", "127.0.0.1"] } as const;
+  const path = services.relay!.open({ ...request, transport: "quic" });
+  assert(path!.ports.every((each) => each > 0));
   for (const { probe, echo, relay } of [taken, services]) {
     echo!.close();
     relay?.close();

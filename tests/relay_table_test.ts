@@ -12,7 +12,7 @@ interface Sent {
 }
 
 function request(number: number, { by = "asker", ip = asker.ip } = {}) {
-  return { token: `token ${number}`, asker: by, ips: [ip, target.ip] } as const;
+  return { token: `token ${number}`, asker: by, ips: [ip, target.ip], transport: "quic" } as const;
 }
 
 function send(path: RelayPath, side: 0 | 1, { from, bytes = 100 }: Sent, now = 0) {
