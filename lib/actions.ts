@@ -191,11 +191,11 @@ export function scanLine(
   verb: string,
   context: ActionContext,
 ): (progress: ScanProgress) => void {
-  const { output, clock, settings } = context;
+  const { output, clock, settings, stop } = context;
   let drawnAt = -Infinity;
   return (progress) => {
     const { files, totalFiles, bytes, totalBytes } = progress;
-    if (settings.json || !output.isLive || totalFiles === 0) return;
+    if (settings.json || !output.isLive || totalFiles === 0 || stop.aborted) return;
     if (clock.now() - drawnAt < scanLineMs) return;
     drawnAt = clock.now();
     const amounts = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;

@@ -78,17 +78,27 @@ class Repl {
   }
 
   async run(): Promise<number> {
+    let lineCount = 0;
     while (!this.#isQuitting) {
       const line = await this.#lines.next();
       if (line === null) break;
+      lineCount++;
       await this.#runLine(line);
     }
+    if (lineCount === 0 && !this.#lines.isInteractive) this.#explainEnd();
     if (!this.#isQuitting && !this.#lines.isInteractive) await Promise.all(this.#running);
     return this.#lines.isInteractive ? exitCode.done : this.#lastFailure;
   }
 
   close(): void {
     this.#cliffy.close();
+  }
+
+  /** Whoever runs it as a service, with no input at all, wonders why it ends at once. */
+  #explainEnd(): void {
+    this.#session.context.output.note(
+      'peer: info: the input ended without a command: "peer share" goes on without any',
+    );
   }
 
   async #runLine(line: string): Promise<void> {

@@ -5,6 +5,7 @@
 import process from "node:process";
 import { createInterface, type Interface } from "node:readline";
 import { completeLine, type OfferSources } from "./completer.ts";
+import { messageOf, UserError } from "./errors.ts";
 import { ansiStyle, displayWidth, plainStyle, type Style } from "./format.ts";
 import { type Output, OutputClosed } from "./output.ts";
 import type { LineSource } from "./repl.ts";
@@ -158,7 +159,7 @@ function writeAll(stream: Stream, text: string): void {
     for (let at = 0; at < bytes.length;) at += stream.writeSync(bytes.subarray(at));
   } catch (thrown) {
     if (thrown instanceof Deno.errors.BrokenPipe) throw new OutputClosed();
-    throw thrown;
+    throw new UserError("failed", `cannot write the output: ${messageOf(thrown)}`);
   }
 }
 

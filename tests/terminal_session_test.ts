@@ -185,7 +185,9 @@ Deno.test("piped lines end with the last failure's code, and all of them are run
     assert(wrong.lines.some((line) => line.startsWith("0 files: ")), wrong.lines.join("\n"));
     assertEquals((await ended(["list", "get nothing", "list"])).code, 3);
     assertEquals((await ended(["list"])).code, 0);
-    assertEquals((await ended([])).code, 0);
+    const silent = await ended([]);
+    assertEquals(silent.code, 0);
+    assertMatch(silent.errors, /"peer share" goes on without any/);
   }));
 
 Deno.test("piped lines with --json give one record per line and no other word", () =>
@@ -203,6 +205,18 @@ Deno.test("piped lines with --json give one record per line and no other word", 
     assert(events.indexOf("complete") < events.indexOf("status"), events.join(" "));
     assertEquals(lines.flatMap(parsedLine).filter((record) => "check" in record).length, 7);
   }));
+
+Deno.test({
+  name: "an output that can't be written is an error of one line",
+  ignore: Deno.build.os !== "linux",
+  fn: () =>
+    onStage(async ({ place, link }) => {
+      const full = { prefix: ["sh", "-c", 'exec "$@" > /dev/full', "sh"] };
+      const { code, errors } = await place.peer(["--tracker", link, "list"], full);
+      assertEquals(code, 1);
+      assertMatch(errors, /^peer: error: cannot write the output: [^\n]*\n$/);
+    }),
+});
 
 /** How many have the whole file, as a stranger sees it. */
 async function assertSeeders({ place, link }: Stage, name: string, count: number): Promise<void> {
