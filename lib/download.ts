@@ -240,7 +240,7 @@ export class Download {
   #dropStalled(now: number): void {
     for (const [id, source] of this.#sources) {
       const owes = source.outstanding.size > 0;
-      if (owes && now - source.heardAt >= stallMs) this.#drop(id, source, "stalled");
+      if (owes && now >= source.heardAt + stallMs) this.#drop(id, source, "stalled");
     }
   }
 

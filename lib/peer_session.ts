@@ -188,18 +188,20 @@ export class PeerSession {
   }
 
   #tick(now: number): void {
-    if (now - this.#heardAt >= silentMs) {
+    if (now >= this.#heardAt + silentMs) {
       throw new ProtocolError("silent", "The peer has fallen silent");
     }
-    if (!this.isQuiet) this.#worry(now - this.#waitingFrom(), now);
+    if (!this.isQuiet) this.#worry(now);
     if (now >= this.#pingAt) this.#sendPing(now);
   }
 
-  #worry(silence: number, now: number): void {
-    if (this.#anxiety === "none" && silence >= anxiousMs) {
+  /** Compared as `pollTimeout` adds: differences of fractional times may fall short for ever. */
+  #worry(now: number): void {
+    const since = this.#waitingFrom();
+    if (this.#anxiety === "none" && now >= since + anxiousMs) {
       this.#anxiety = "pinged";
       this.#sendPing(now);
-    } else if (this.#anxiety === "pinged" && silence >= doubtMs) {
+    } else if (this.#anxiety === "pinged" && now >= since + doubtMs) {
       this.#anxiety = "doubted";
       this.#emit({ type: "doubtful" });
     }

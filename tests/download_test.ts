@@ -123,3 +123,14 @@ Deno.test("Download widens the window of a fast source", () => {
   // 20 MiB/s for half a second are 40 chunks.
   assert(asked.length > 30 && asked.length <= 40, `${asked.length} more chunks asked`);
 });
+
+Deno.test("Download gives a stalled source up when it asked to be woken, at fractions of milliseconds too", () => {
+  for (let count = 1; count <= 1000; count++) {
+    const download = downloadOf(4);
+    tell(download, [joined("a", fullBits(4))], count * 4.4057);
+    const timeout = download.pollTimeout();
+    assertEquals(timeout?.reason, "stall");
+    tell(download, [{ type: "tick" }], timeout?.at);
+    assertEquals(download.pollEvent(), { type: "source-dropped", source: "a", reason: "stalled" });
+  }
+});

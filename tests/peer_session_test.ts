@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { emptyBits, fullBits } from "../lib/bitfield.ts";
 import { ProtocolError } from "../lib/errors.ts";
 import type { PeerMessage } from "../lib/peer_messages.ts";
@@ -182,4 +182,17 @@ Deno.test("PeerSession pings a peer that owes something and is silent, then doub
   assertEquals(eventsOf(session), [{ type: "doubtful" }]);
   session.handleInput({ type: "tick" }, 13_000);
   assertEquals([transmitsOf(session), eventsOf(session)], [[], []]);
+});
+
+Deno.test("PeerSession has something to do whenever it asked to be woken, at fractions of milliseconds too", () => {
+  for (let count = 1; count <= 1000; count++) {
+    const start = count * 4.4057;
+    const session = sessionOf(1, start);
+    session.handleInput({ type: "ask-chunk", digest, chunk: 0, length: 100 }, start);
+    for (let wake = 0; wake < 2; wake++) {
+      const { at } = session.pollTimeout();
+      session.handleInput({ type: "tick" }, at);
+      assert(session.pollTimeout().at > at, `woken at ${at}, again at once`);
+    }
+  }
 });
