@@ -103,19 +103,16 @@ const natVerdicts: Record<Exclude<NatClass, "unknown">, Omit<DoctorCheck, "check
     detail: "one public port for all destinations (endpoint-independent mapping): " +
       "nearly all peers can be reached directly",
   },
-  "dependent-sequential": {
-    outcome: "bad",
-    detail: "another public port for each destination (endpoint-dependent mapping, in sequence): " +
-      "directly to peers whose NAT isn't of this kind too, through the tracker's relay to the " +
-      "others; IPv6, or a router that forwards a port, would help",
-  },
-  "dependent-random": {
-    outcome: "bad",
-    detail: "another public port for each destination (endpoint-dependent mapping, at random): " +
-      "directly to peers whose NAT isn't of this kind too, through the tracker's relay to the " +
-      "others; IPv6, or a router that forwards a port, would help",
-  },
+  "dependent-sequential": dependent("in sequence"),
+  "dependent-random": dependent("at random"),
 };
+
+function dependent(how: string): Omit<DoctorCheck, "check"> {
+  const detail = `another public port for each destination (endpoint-dependent mapping, ${how}): ` +
+    "peers whose NAT isn't of this kind too are reached directly, the others through the tracker's " +
+    "relay; IPv6 would help, or a router that forwards the TCP port chosen with --port";
+  return { outcome: "bad", detail };
+}
 
 /** `quic`: the visit during which the NAT was observed. */
 export function natCheck(natClass: NatClass, quic: Visit): DoctorCheck {
