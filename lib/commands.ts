@@ -105,7 +105,8 @@ const table = {
     completion: "nothing",
     details: [
       "Reads every file and every chunk again, compares them with their digests and",
-      "prints what is wrong. Changes nothing. Exit code 1 if anything is wrong.",
+      "prints what is wrong or missing. Files that are new, or were changed since, are",
+      "only counted. Changes nothing. Exit code 1 if anything is wrong.",
     ],
     examples: [],
     programExamples: ["--dir ~/films verify"],
@@ -118,8 +119,9 @@ const table = {
     where: "everywhere",
     completion: "nothing",
     details: [
-      "Tries the tracker over QUIC and over TCP, asks it for the public address of",
-      "this machine and tries the port to listen on.",
+      "Tries the port to listen on and the tracker over QUIC and over TCP, and says",
+      "what the public address is, whether UDP and IPv6 work, what the NAT in between",
+      "is, and which peers can be reached directly through it.",
     ],
     examples: [],
     programExamples: ["--tracker p2p://203.0.113.5:7400/KEY doctor"],
