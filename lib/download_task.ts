@@ -180,6 +180,7 @@ export class DownloadTask implements DownloadHandle {
     };
     this.#sources.set(link.peer, record);
     known?.link?.cancelWaiting(this.digest);
+    known?.link?.loseInterest(this.digest);
     if (held === null) link.askBitfield(this.digest);
     this.#askManifest();
     this.#join(record);

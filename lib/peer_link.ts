@@ -299,13 +299,13 @@ export class PeerLink {
 
   #sendBitfield(digest: Uint8Array): void {
     const holding = this.#options.holdings.get(digest);
-    if (!holding) return this.#send(0, { type: "lacking", digest });
+    if (!holding) return this.#input({ type: "lack", digest });
     this.#send(0, { type: "bitfield", digest, length: holding.length, held: holding.held });
   }
 
   async #sendManifest(digest: Uint8Array): Promise<void> {
     const manifest = await this.#options.store.manifest(digest).catch(() => null);
-    if (!manifest) return this.#send(0, { type: "lacking", digest });
+    if (!manifest) return this.#input({ type: "lack", digest });
     this.#send(0, { type: "manifest", ...manifest });
   }
 

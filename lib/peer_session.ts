@@ -36,6 +36,8 @@ export type SessionInput =
   | { type: "cancel-waiting"; digest: Uint8Array }
   /** This side stored a chunk: told if the other is interested. */
   | { type: "stored-chunk"; digest: Uint8Array; chunk: number }
+  /** This side has nothing of the file, or no manifest. */
+  | { type: "lack"; digest: Uint8Array }
   /** The chunk that was asked of this side is sent, or won't be. */
   | { type: "served-chunk"; digest: Uint8Array; chunk: number };
 
@@ -179,6 +181,10 @@ export class PeerSession {
           this.#send({ type: "have", digest: input.digest, chunk: input.chunk });
         }
         return;
+      case "lack":
+        // The other side takes its interest for ended, too.
+        this.#theirInterests.delete(input.digest.toHex());
+        return this.#send({ type: "lacking", digest: input.digest });
       case "served-chunk":
         this.#owed.delete(chunkKey(input.digest, input.chunk));
         return;

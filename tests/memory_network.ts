@@ -279,6 +279,12 @@ export class MemoryNetwork {
     return new Promise((resolve) => void this.#settings.clock.setTimer(ms, resolve));
   }
 
+  /** The open connections of whoever is at `ip`. */
+  connectionsOf(ip: string): Connection[] {
+    const endpoints = [...this.#endpoints.values()].filter(({ local }) => local.ip === ip);
+    return endpoints.flatMap(({ connections }) => [...connections]);
+  }
+
   #loseConnectionsOf(ip: string): void {
     for (const endpoint of this.#endpoints.values()) endpoint.loseConnectionsOf(ip);
   }

@@ -196,3 +196,14 @@ Deno.test("PeerSession has something to do whenever it asked to be woken, at fra
     }
   }
 });
+
+Deno.test("PeerSession is idle again after an interest in what it lacks", () => {
+  const session = sessionOf();
+  receive(session, { type: "interested", digest });
+  assertEquals(session.isIdle, false);
+  session.handleInput({ type: "lack", digest }, 0);
+  assertEquals(transmitsOf(session), [{ stream: 0, message: { type: "lacking", digest } }]);
+  assertEquals(session.isIdle, true);
+  session.handleInput({ type: "stored-chunk", digest, chunk: 0 }, 0);
+  assertEquals(transmitsOf(session), []);
+});

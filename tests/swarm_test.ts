@@ -237,3 +237,16 @@ Deno.test("many small files are asked of who is connected, not of the tracker on
   const seconds = (swarm.clock.now() - startedAt) / 1000;
   assert(seconds < 3, `${seconds} s`);
 });
+
+Deno.test("peers that took a file from each other let go of all links when nobody wants anything", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = randomBytes(4 * chunkBytes);
+  await swarm.join({ store: new MemoryStore({ film: bytes }), rates: { up: 500_000, down: 0 } });
+  const leechers = [await swarm.join(), await swarm.join()];
+  const file = await listedBy(swarm, leechers[0]!, "film");
+  const all = leechers.map(({ node }) => node.download(file));
+  await swarm.clock.run(Promise.all(all.map(({ done }) => done)), 600_000);
+  await swarm.clock.advance(120_000);
+  const open = leechers.flatMap(({ ip }) => swarm.network.connectionsOf(ip));
+  assertEquals(open.map(({ remote }) => remote.port), [7400, 7400]);
+});
