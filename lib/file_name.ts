@@ -27,6 +27,8 @@ const unsafePattern = new RegExp(`[${controls}${bidiControls}\\\\]|\\p{Surrogate
 const windowsPattern = /[<>:"|?*]|[. ]$/g;
 const reservedPattern = /^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])( *)(\.|$)/i;
 
+const invisiblePattern = /[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]/g;
+
 const encoder = new TextEncoder();
 
 export interface LocalNameOptions {
@@ -59,11 +61,11 @@ export function checkName(name: string): void {
  */
 export function localName(name: string, options: LocalNameOptions = {}): string {
   const parts = name.split("/").filter((part) => part !== "" && part !== ".");
-  const safe = parts.map((part) => localPart(part, options));
+  const safe = lastParts(parts.map((part) => localPart(part, options)));
   if (safe.length === 0) return "_";
-  if (safe[0]!.toLowerCase().startsWith(privateDirectory)) safe[0] = `_${safe[0]!.slice(1)}`;
+  if (looksPrivate(safe[0]!)) safe[0] = `_${safe[0]!.slice(1)}`;
   if (safe.length === 1 && resemblesChunkName(safe[0]!)) safe[0] = `${safe[0]}_`;
-  return shortenPath(safe);
+  return safe.join("/");
 }
 
 /** The name, or if `taken` says so the first free one of `name (2).ext`, `name (3).ext` … */
@@ -79,6 +81,15 @@ export function freeName(name: string, taken: (name: string) => boolean): string
 /** The name as a terminal may show it: control characters and those that turn the text round are escaped. */
 export function displayName(name: string): string {
   return name.replace(hiddenPattern, escapeCharacter);
+}
+
+/**
+ * Whether some system may take it for the private directory: many ignore case, HFS+ ignores characters that have no
+ * width, NTFS has a short name for it.
+ */
+function looksPrivate(part: string): boolean {
+  const plain = part.replace(invisiblePattern, "").toLowerCase();
+  return plain.startsWith(privateDirectory) || /^p2p~[0-9]/.test(plain);
 }
 
 function localPart(part: string, options: LocalNameOptions): string {
@@ -100,10 +111,11 @@ function numberedName(name: string, number: number): string {
   return name.slice(0, slash) + shorten(stem, room) + suffix + extension;
 }
 
-/** A path within `maxNameBytes`: keeps the last parts, whole. */
-function shortenPath(parts: string[]): string {
-  while (parts.length > 1 && isLonger(parts.join("/"), maxNameBytes)) parts.shift();
-  return parts.join("/");
+/** As many of the last parts as make a path within `maxNameBytes`. */
+function lastParts(parts: string[]): string[] {
+  let first = 0;
+  while (first < parts.length - 1 && isLonger(parts.slice(first).join("/"), maxNameBytes)) first++;
+  return parts.slice(first);
 }
 
 /** The longest beginning of at most `bytes` bytes that cuts no character. */

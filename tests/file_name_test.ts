@@ -70,6 +70,9 @@ const portable: [remote: string, local: string][] = [
   [".p2p/key", "_p2p/key"],
   [".P2P", "_P2P"],
   [".p2p./key", "_p2p_/key"],
+  [".p\u200c2p/key", "_p\u200c2p/key"],
+  ["P2P~1/key", "_2P~1/key"],
+  ["p2p/key", "p2p/key"],
   [".hidden", ".hidden"],
   [`${hex}.0.chunk`, `${hex}.0.chunk_`],
   [`sub/${hex}.0.chunk`, `sub/${hex}.0.chunk`],
@@ -102,6 +105,17 @@ Deno.test("localName() gives a lawful name, once and for all, whatever comes in"
     assertEquals(localName(local, { posix }), local);
     assertEquals(displayName(local), local);
   }));
+});
+
+Deno.test("localName() leaves parts of a path out that is too long, and nothing dangerous at its head", () => {
+  const long = Array.from({ length: 4 }, () => "x".repeat(254));
+  for (const part of [".p2p", "..", "CON"]) {
+    const local = localName([...long, part, "key", "z".repeat(255)].join("/"));
+    assertEquals(nameFault(local), null);
+    assert(local.endsWith(`/key/${"z".repeat(255)}`));
+    const cut = localName(["y".repeat(255), part, ...long.slice(0, 3), "z".repeat(250)].join("/"));
+    assert(!cut.startsWith("y") && !cut.startsWith("."), cut);
+  }
 });
 
 Deno.test("freeName() counts up before the extension", () => {
