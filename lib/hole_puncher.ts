@@ -249,6 +249,7 @@ export class HolePuncher {
   #current: { path: OpenPath; since: number } | null = null;
   #relay: RelayState;
   #relayAddress: SocketAddress | null = null;
+  #isTcpRelay = false;
   #birthdayRuns = 0;
   #openerRuns = 0;
   #birthdayHits = 0;
@@ -489,8 +490,9 @@ export class HolePuncher {
     if (isLoopback(address.ip) && !this.#options.allowLoopback) return;
     this.#relay = "given";
     this.#relayAddress = address;
-    if (transport === "tcp") return this.#useTcpRelay(address, now);
-    this.#addTarget({ transport, address, via: "relayed", lasting: false }, now);
+    this.#isTcpRelay = transport === "tcp";
+    if (this.#isTcpRelay) return this.#useTcpRelay(address, now);
+    this.#addTarget({ transport: "quic", address, via: "relayed", lasting: false }, now);
     this.#runDue(now);
   }
 
@@ -644,6 +646,7 @@ export class HolePuncher {
 
   #whyRelayed(): string {
     const { selfNat, peerNat } = this.#options;
+    if (this.#isTcpRelay) return "one of the two sides has no UDP";
     if (!this.#reflexiveTarget()) return "the other side has no public UDP address";
     if (isDependent(selfNat) && isDependent(peerNat)) {
       return "both NATs give every destination another port";

@@ -275,6 +275,36 @@ Deno.test("a relayed address is taken once, and what comes from it is a relayed 
   assertEquals(bench.nominated, [[-1, "relayed"]]);
 });
 
+Deno.test("through a TCP relay the lower id dials once and the higher one attends", () => {
+  const address = { ...relayAddress, transport: "tcp" } as const;
+  const lower = new Bench().at(420).input({ type: "relayed", address }).at(14_000);
+  const [dial, ...more] = lower.dials("relayed");
+  assertEquals([dial?.transmit.transport, more.length], ["tcp", 0]);
+  assertEquals(lower.out.some(({ transmit }) => transmit.type === "attend"), false);
+  const higher = new Bench({ selfId: highId, peerId: lowId }).at(420);
+  higher.input({ type: "relayed", address }).input({ type: "relayed", address }).at(14_000);
+  const attends = higher.out.flatMap(({ transmit }) =>
+    transmit.type === "attend" ? [transmit.address] : []
+  );
+  assertEquals([attends, higher.dials("relayed").length], [[relayAddress], 0]);
+  higher.input({ type: "accepted", path: -1, transport: "tcp", remote: relayAddress });
+  assertEquals(higher.nominated, [[-1, "relayed"]]);
+  const [event] = higher.events;
+  assertEquals(event?.type === "nominated" && event.why, "one of the two sides has no UDP");
+});
+
+Deno.test("a TCP relay is left alone without TCP, and where a path is open", () => {
+  const address = { ...relayAddress, transport: "tcp" } as const;
+  const ids = { selfId: highId, peerId: lowId };
+  const without = new Bench({ ...ids, able: { tcp: false } }).input({ type: "relayed", address });
+  const served = new Bench(ids);
+  served.input({ type: "opened", attempt: served.attempt("punched") }).at(200);
+  served.input({ type: "relayed", address });
+  for (const { out } of [without, served]) {
+    assertEquals(out.some(({ transmit }) => transmit.type === "attend"), false);
+  }
+});
+
 Deno.test("the reason of a relayed path tells two hard NATs from a path that did not come through", () => {
   const whyOf = (options: Partial<HolePuncherOptions>) => {
     const bench = new Bench(options).at(500).input({ type: "relayed", address: relayAddress });

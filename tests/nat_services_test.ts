@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { SocketAddress } from "../lib/address.ts";
 import { minChunkBytes } from "../lib/constants.ts";
-import { systemRandom } from "../lib/deno_clock.ts";
+import { systemClock, systemRandom } from "../lib/deno_clock.ts";
 import { openNatServices } from "../lib/deno_nat_services.ts";
 import { QuicEndpoint } from "../lib/deno_quic.ts";
+import { TcpEndpoint } from "../lib/deno_tcp.ts";
 import {
   decodeEchoAnswer,
   echoIdBytes,
@@ -16,6 +17,7 @@ import { connectAs } from "../lib/framed_stream.ts";
 import type { Service } from "../lib/handshake_messages.ts";
 import type { Identity } from "../lib/identity.ts";
 import { generateIdentity } from "../lib/key_file.ts";
+import type { ByteStream, RelayAddress, StreamListener, TransportKind } from "../lib/ports.ts";
 import { Relay } from "../lib/relay.ts";
 import type { RelayLimits } from "../lib/relay_table.ts";
 import { type JoinedTracker, TrackerLink } from "../lib/tracker_link.ts";
@@ -28,6 +30,7 @@ import {
   SeededRandom,
   VirtualClock,
 } from "./memory_network.ts";
+import { patienceMs } from "./programs.ts";
 
 const trackerIp = "192.0.2.1";
 const port = 7400;
@@ -49,8 +52,23 @@ function ipOf(number: number): string {
 interface Peer {
   link: TrackerLink;
   joined: JoinedTracker[];
-  relayed: [string, SocketAddress][];
+  relayed: [string, RelayAddress][];
   probing: [string, SocketAddress][];
+}
+
+/** A TCP port to which nobody connects. */
+class DeafListener implements StreamListener {
+  readonly #closed = Promise.withResolvers<null>();
+
+  constructor(readonly local: SocketAddress) {}
+
+  accept(): Promise<null> {
+    return this.#closed.promise;
+  }
+
+  close(): void {
+    this.#closed.resolve(null);
+  }
 }
 
 /** A tracker with all its ports on a network in memory. */
@@ -69,7 +87,9 @@ class Town {
     const { clock, random, network } = this;
     const { id } = identityOf(0);
     const openSocket = () => network.datagramSocket({ ip: trackerIp });
-    this.relay = relays ? new Relay({ clock, openSocket, limits }) : undefined;
+    const openListener = () => new DeafListener(network.datagramSocket({ ip: trackerIp }).local);
+    const relay = () => new Relay({ clock, openSocket, openListener, limits });
+    this.relay = relays ? relay() : undefined;
     this.endpoints = (["quic", "tcp"] as const).map((kind) =>
       network.endpoint({ id, kind, ip: trackerIp, port })
     );
@@ -88,7 +108,7 @@ class Town {
     this.tracker.start();
   }
 
-  async peer(number: number): Promise<Peer> {
+  async peer(number: number, kind: TransportKind = "quic"): Promise<Peer> {
     const identity = identityOf(number);
     const told: Omit<Peer, "link"> = { joined: [], relayed: [], probing: [] };
     const link = new TrackerLink({
@@ -98,7 +118,7 @@ class Town {
         secret,
       },
       identity,
-      endpoints: [this.network.endpoint({ id: identity.id, kind: "quic", ip: ipOf(number) })],
+      endpoints: [this.network.endpoint({ id: identity.id, kind, ip: ipOf(number) })],
       resolve: (host) => Promise.resolve([host]),
       clock: this.clock,
       random: this.random,
@@ -114,9 +134,11 @@ class Town {
   }
 
   /** A holder, an asker, and the token of their introduction. */
-  async introduced(): Promise<{ holder: Peer; asker: Peer; token: Uint8Array }> {
+  async introduced(
+    kind: TransportKind = "quic",
+  ): Promise<{ holder: Peer; asker: Peer; token: Uint8Array }> {
     const holder = await this.peer(1);
-    const asker = await this.peer(2);
+    const asker = await this.peer(2, kind);
     holder.link.announce([{ digest, length: minChunkBytes, names: ["film"], held: null }]);
     await this.clock.advance(100);
     return { holder, asker, token: await this.introduce(asker) };
@@ -293,6 +315,19 @@ Deno.test("a relay tells each side a port of its own and forwards between them",
   assertEquals(await received(town, right.socket), [`${right.to.port} two`]);
 });
 
+Deno.test("a relay carries a byte stream where one side has reached the tracker over TCP alone", async () => {
+  const town = new Town();
+  const { asker, holder, token } = await town.introduced("tcp");
+  const own = await town.clock.run(asker.link.relay(token));
+  await town.clock.advance(100);
+  assertEquals([own.transport, holder.relayed[0]?.[1].transport], ["tcp", "tcp"]);
+  await town.clock.advance(21_000);
+  assertEquals(town.relay!.size, 0);
+  const second = await town.introduced();
+  const over = await town.clock.run(second.asker.link.relay(second.token));
+  assertEquals(over.transport, "quic");
+});
+
 Deno.test("a relay gives the same path to whichever side asks again", async () => {
   const town = new Town();
   const { holder, asker, token, left, right } = await relayed(town);
@@ -428,9 +463,95 @@ Deno.test("two QUIC endpoints that know only their relayed ports pass data both 
   }
 });
 
+/** Two TCP endpoints, a path between them, and what closes all of it. */
+function tcpRelay(relayRate: number) {
+  const services = openNatServices({
+    host: "127.0.0.1",
+    port: 0,
+    identity: identityOf(0),
+    relayRate,
+  });
+  const ips = ["127.0.0.1", "127.0.0.1"] as const;
+  const path = services.relay!.open({ token: "t", asker: "a", ips, transport: "tcp" })!;
+  const [dialler, attender] = [1, 2].map((number) =>
+    TcpEndpoint.listen({ host: "127.0.0.1", port: 0, identity: identityOf(number) })
+  );
+  const places = path.ports.map((port) => ({ ip: "127.0.0.1", port }));
+  return {
+    ...{ relay: services.relay!, dialler: dialler!, attender: attender!, places },
+    dial: () => dialler!.dial(places[0]!, { expectedId: identityOf(2).id, timeoutMs: patienceMs }),
+    close: async () => {
+      await Promise.all([dialler!.close(), attender!.close(), services.probe?.close()]);
+      services.echo?.close();
+      services.relay!.close();
+    },
+  };
+}
+
+Deno.test("two TCP endpoints that connect to their relayed ports pass data both ways", async () => {
+  const { relay, attender, places, dial, close } = tcpRelay(0);
+  try {
+    const attended = attender.attend(places[1]!);
+    const dialled = await dial();
+    const accepted = (await attender.accept())!;
+    assertEquals([dialled.remote, accepted.remote], places);
+    const sent = systemRandom.bytes(8 * 1024 * 1024);
+    const [there, back] = await Promise.all([
+      exchange(await dialled.openStream(), sent),
+      exchange((await accepted.acceptStream())!, sent),
+    ]);
+    assertEquals([there, back], [sent.length, sent.length]);
+    assert(relay.counters.forwardedBytes > 2 * sent.length);
+    await attended;
+    await dialled.closed;
+    await accepted.closed;
+    await until(() => relay.size === 0);
+  } finally {
+    await close();
+  }
+});
+
+Deno.test("a TCP path ends on both sides when one connection is lost", async () => {
+  const { relay, attender, places, dial, close } = tcpRelay(0);
+  try {
+    const attended = attender.attend(places[1]!);
+    const dialled = await dial();
+    const accepted = (await attender.accept())!;
+    const stream = (await accepted.acceptStream())!;
+    const reading = stream.read().catch(() => null);
+    dialled.close();
+    assertEquals(await reading, null);
+    accepted.close();
+    await attended;
+    await until(() => relay.size === 0);
+  } finally {
+    await close();
+  }
+});
+
+Deno.test("a TCP path that is closed by the tracker ends what waits for it", async () => {
+  const { relay, attender, places, close } = tcpRelay(0);
+  try {
+    const attended = attender.attend(places[1]!);
+    relay.close();
+    await attended;
+    assertEquals(relay.size, 0);
+  } finally {
+    await close();
+  }
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = systemClock.now() + patienceMs;
+  while (!condition()) {
+    assert(systemClock.now() < deadline, "it took too long");
+    await new Promise<void>((resolve) => void systemClock.setTimer(5, resolve));
+  }
+}
+
 /** Writes all and reads all; says how many bytes came that are the same as those written. */
 async function exchange(
-  stream: Awaited<ReturnType<Awaited<ReturnType<QuicEndpoint["dial"]>>["openStream"]>>,
+  stream: ByteStream,
   sent: Uint8Array,
 ): Promise<number> {
   const writing = stream.write(sent).then(() => stream.finish());
