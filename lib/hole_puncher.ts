@@ -38,6 +38,11 @@ import type { RelayAddress, TransportKind } from "./ports.ts";
 
 /** When a QUIC target is dialled, after it became known. */
 const quicDelaysMs = [0, 250, 500, 1000, 2000];
+/**
+ * The same behind a dependent mapping: only this side's dials can come through, and only those that arrive after the
+ * other side's first has opened its NAT. The two sides hear of each other some ten milliseconds apart.
+ */
+const dependentDelaysMs = [0, 30, 100, 250, 500, 1000, 2000];
 /** When an address learned from a knock is dialled. */
 const learnedDelaysMs = [0, 250, 1000];
 const tcpDelaysMs = [0, 1000];
@@ -218,7 +223,7 @@ export function worstCaseCost(udpCandidates: number, role: BirthdayRole): {
 } {
   const targets = Math.min(udpCandidates, maxCandidates);
   const runs = role === "none" ? 0 : maxBirthdayRuns;
-  const first = targets * quicDelaysMs.length + maxLearned * learnedDelaysMs.length +
+  const first = targets * dependentDelaysMs.length + maxLearned * learnedDelaysMs.length +
     quicDelaysMs.length + runs * quicDelaysMs.length;
   const later = targets * roundDelaysMs.length;
   const dialsOf = (rounds: number) => first + later * rounds;
@@ -334,9 +339,16 @@ export class HolePuncher {
         if (!this.#able.quic || this.#targetAt("quic", address)) continue;
         const via = kind === "host" || this.#options.peerNat === "open" ? "quic" : "punched";
         const waits = this.#able.tcp && (together || via === "quic");
-        this.#addTarget({ transport: "quic", address, via }, now + (waits ? headStartMs : 0));
+        const delaysMs = this.#mustComeLater(via) ? dependentDelaysMs : quicDelaysMs;
+        const from = now + (waits ? headStartMs : 0);
+        this.#addTarget({ transport: "quic", address, via }, from, delaysMs);
       }
     }
+  }
+
+  #mustComeLater(via: Via): boolean {
+    const { selfNat, peerNat } = this.#options;
+    return via === "punched" && isDependent(selfNat) && !isDependent(peerNat);
   }
 
   #addTarget(

@@ -244,7 +244,7 @@ function assertBounded(outcome: PairOutcome): void {
     const udp = record.dials.filter(({ transport }) => transport === "quic");
     assert(udp.length <= bound.dials, `${udp.length} dials, at most ${bound.dials}`);
     const perTarget = Map.groupBy(udp, ({ address }) => `${address.ip}:${address.port}`);
-    for (const dials of perTarget.values()) assert(dials.length <= 8, `${dials.length} dials`);
+    for (const dials of perTarget.values()) assert(dials.length <= 10, `${dials.length} dials`);
   }
   assert(outcome.datagrams <= 2 * bound.datagrams, `${outcome.datagrams} datagrams`);
 }
