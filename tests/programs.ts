@@ -1,13 +1,15 @@
 /**
  * Starts the two programs as a user would, as processes of their own, and waits for what they print, always with
  * a bound. `TRACKER_CMD` and `PEER_CMD`, words parted by spaces, name other programs than the source, compiled
- * binaries say; the same tests then run on those.
+ * binaries say; the same tests then run on those. The source runs with the permissions that the binaries get, so
+ * that these are known to be enough.
  *
  * A `Playground` holds the directories and processes of one test. When the test ends, the processes are ended by
  * their id and the directories removed; when it fails, what the processes said is printed first.
  */
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { permissions } from "../scripts/compile.ts";
 
 /** How long anything may take before a test gives up; two cores under load are slow. */
 export const patienceMs = 30_000;
@@ -46,7 +48,8 @@ export type JsonLine = Record<string, unknown>;
 export function commandOf(name: ProgramName): string[] {
   const given = Deno.env.get(`${name.toUpperCase()}_CMD`)?.split(" ").filter((word) => word !== "");
   if (given !== undefined && given.length > 0) return given;
-  return [Deno.execPath(), "run", "-A", "--quiet", join(repository, `${name}.ts`)];
+  const allowed = permissions[name] ?? [];
+  return [Deno.execPath(), "run", ...allowed, "--quiet", join(repository, `${name}.ts`)];
 }
 
 /** A running process and all it has said. */
@@ -62,7 +65,7 @@ export class Program {
 
   constructor(command: string[], options: ProgramOptions = {}) {
     const [executable = "", ...args] = [...(options.prefix ?? []), ...command];
-    this.title = command.filter((word) => !word.startsWith("-A")).slice(-6).join(" ");
+    this.title = command.filter((word) => !word.startsWith("--allow")).slice(-6).join(" ");
     this.#child = new Deno.Command(executable, {
       args,
       stdin: "piped",
