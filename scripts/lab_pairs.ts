@@ -6,9 +6,9 @@ import { type Recipe, recipes } from "./nat_recipes.ts";
 
 /**
  * `direct`: at once, in every run. `birthday`: directly as well, by trying ports, in nearly every run; a relay
- * may bridge the time. `either`: it depends on whose packet is first. `relayed`: nothing direct is possible. `apart`: neither is the relay, which carries UDP.
+ * may bridge the time. `either`: it depends on whose packet is first. `relayed`: nothing direct is possible.
  */
-export type Expectation = "direct" | "birthday" | "either" | "relayed" | "apart";
+export type Expectation = "direct" | "birthday" | "either" | "relayed";
 
 export interface LabPair {
   name: string;
@@ -111,7 +111,7 @@ function pairBehindOneCarrier(hairpin: boolean): LabPair {
 function expectationOf(one: Recipe | null, other: Recipe | null): Expectation {
   if (one === null || other === null) return "direct";
   if (isMisled(one) || isMisled(other)) return "either";
-  if (one.isUdpBlocked || other.isUdpBlocked) return "apart";
+  if (one.isUdpBlocked || other.isUdpBlocked) return "relayed";
   if (one.mapping === "dependent" && other.mapping === "dependent") return "relayed";
   return isHard(one, other) || isHard(other, one) ? "birthday" : "direct";
 }

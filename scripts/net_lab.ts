@@ -76,7 +76,7 @@ export class NetLab {
     return await this.#attachToRouter(router, "eth");
   }
 
-  /** Packets that anybody sent to an address that isn't in the laboratory, private ones included. */
+  /** Packets that anybody sent, past the routers, to an address that isn't in the laboratory. */
   async strayPacketCount(): Promise<number> {
     const json = await run(["ip", "netns", "exec", this.#core, "nft", "-j", "list", "counters"]);
     return Number(/"packets": (\d+)/.exec(json)?.[1] ?? Number.NaN);
@@ -143,6 +143,7 @@ export class NetLab {
       `link set ${end} up`,
       `route add default via ${router.lanIp}`,
     ]);
+    await nft(this.#core, `add element ip core known { ${ip} }`);
     return { namespace, ip };
   }
 
