@@ -4,7 +4,7 @@
  * Rules. Every source is kept busy with as many requests as cover what it sends in `windowMs`, measured, at least
  * two. A chunk is asked of one source only, until there is nothing else to ask for: then a source that has
  * nothing to do also gets a chunk that is late elsewhere, and the first copy to arrive wins. A source that sends
- * no byte for `stallMs` while it owes some is given up. A chunk that doesn't match its hash is never asked of the
+ * no byte for `stallMs`, to anything, while it owes some is given up. A chunk that doesn't match its hash is never asked of the
  * same source again, and the third one ends the trust.
  *
  * The machine moves no bytes: `handleInput` tells it what happened, `pollTransmit` what to ask or cancel,
@@ -57,6 +57,11 @@ export interface DownloadOptions {
   /** The chunks that are there already, a bitfield. */
   held: Uint8Array;
   random: Random;
+  /**
+   * When a source last sent anything, for this download or another: one that is busy with others' chunks is slow
+   * and not stalled. Absent: known by `bytes-arrived` alone.
+   */
+  heardAt?(source: string): number;
 }
 
 interface SourceState {
@@ -132,8 +137,9 @@ export class Download {
   pollTimeout(): DownloadTimeout | null {
     if (this.isComplete) return null;
     const timeouts: DownloadTimeout[] = [];
-    for (const { outstanding, heardAt, pausedUntil } of this.#sources.values()) {
-      if (outstanding.size > 0) timeouts.push({ at: heardAt + stallMs, reason: "stall" });
+    for (const [id, source] of this.#sources) {
+      const { outstanding, pausedUntil } = source;
+      if (outstanding.size > 0) timeouts.push({ at: this.#stallsAt(id, source), reason: "stall" });
       if (pausedUntil !== null) timeouts.push({ at: pausedUntil, reason: "pause" });
     }
     if (this.#endgameAt !== null) timeouts.push({ at: this.#endgameAt, reason: "endgame" });
@@ -240,8 +246,12 @@ export class Download {
   #dropStalled(now: number): void {
     for (const [id, source] of this.#sources) {
       const owes = source.outstanding.size > 0;
-      if (owes && now >= source.heardAt + stallMs) this.#drop(id, source, "stalled");
+      if (owes && now >= this.#stallsAt(id, source)) this.#drop(id, source, "stalled");
     }
+  }
+
+  #stallsAt(id: string, { heardAt }: SourceState): number {
+    return Math.max(heardAt, this.#options.heardAt?.(id) ?? heardAt) + stallMs;
   }
 
   #fill(id: string, source: SourceState, now: number): void {

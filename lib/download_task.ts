@@ -368,6 +368,7 @@ export class DownloadTask implements DownloadHandle {
       chunkBytes: chunkBytesOf(manifest.length),
       held: partial.held,
       random: this.#swarm.random,
+      heardAt: (source) => this.#sources.get(source)?.link?.dataAt ?? -Infinity,
     });
     this.#resumed = this.#machine.have;
     if (!this.#machine.isComplete) {
@@ -486,6 +487,7 @@ export class DownloadTask implements DownloadHandle {
     const useful = [...this.#sources.values()].filter(({ link, chunks }) => link || chunks > 0);
     return useful.map(({ peer, via, chunks, link }) => ({
       peer,
+      connected: link !== null,
       via: link?.via ?? via,
       chunks,
       bytesPerSecond: this.isEnded ? 0 : this.#machine?.rateOf(peer, now) ?? 0,

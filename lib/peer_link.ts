@@ -122,6 +122,9 @@ export class PeerLink {
   #end: LinkEnd | null = null;
   #roundTripMs: number | null = null;
   #idleSince: number | null = null;
+  #dataAt: number;
+  /** Streams that wait for the disk or the limit on this side. */
+  #heldBack = 0;
   #chunksSent = 0;
 
   constructor(options: LinkOptions) {
@@ -129,6 +132,7 @@ export class PeerLink {
     this.peer = options.peer;
     this.#via = options.connection.kind;
     const now = options.clock.now();
+    this.#dataAt = now;
     this.#session = new PeerSession(now);
     this.#uploadMeter = new RateMeter(now);
   }
@@ -161,6 +165,11 @@ export class PeerLink {
   /** Null until measured. */
   get roundTripMs(): number | null {
     return this.#roundTripMs;
+  }
+
+  /** When part of a chunk last came; at present while this side itself is what keeps more from coming. */
+  get dataAt(): number {
+    return this.#heldBack > 0 ? this.#options.clock.now() : this.#dataAt;
   }
 
   /** Since when neither side has wanted anything; null while one does. */
@@ -259,7 +268,11 @@ export class PeerLink {
     if (!this.isOpen) return;
     const { clock } = this.#options;
     const delayMs = Math.max(0, this.#session.pollTimeout().at - clock.now());
-    this.#timer = clock.setTimer(delayMs, () => this.#input({ type: "tick" }));
+    this.#timer = clock.setTimer(delayMs, () => this.#tick());
+  }
+
+  #tick(): void {
+    this.#input({ type: this.#heldBack > 0 ? "held-back-tick" : "tick" });
   }
 
   #send(lane: number, message: WholePeerMessage): void {
@@ -369,11 +382,18 @@ export class PeerLink {
           continue;
         }
         const waiting = this.#takeData(lane, frame.bytes);
-        if (waiting) await waiting;
+        if (waiting) await this.#holdBack(waiting);
       }
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  async #holdBack(waiting: Promise<void>): Promise<void> {
+    this.#heldBack++;
+    await waiting;
+    this.#heldBack--;
+    this.#dataAt = this.#options.clock.now();
   }
 
   /** Brings bytes to the chunk's writer. Returns a promise only when there is something to wait for. */
@@ -381,6 +401,7 @@ export class PeerLink {
     const { clock, limits, onEvent } = this.#options;
     const arrival = this.#session.takeData(lane.index, bytes.length, clock.now());
     const { digest } = arrival;
+    this.#dataAt = clock.now();
     onEvent({ type: "bytes", digest, count: bytes.length });
     const written = this.#write(lane, bytes, digest);
     const mayGoOn = limits.takeDown(bytes.length);

@@ -24,6 +24,8 @@ const doubtMs = 2500;
 
 export type SessionInput =
   | { type: "tick" }
+  /** A tick while this side reads nothing, for its disk or its limit: the silence is its own. */
+  | { type: "held-back-tick" }
   | { type: "stream-opened"; stream: number }
   | { type: "message"; stream: number; message: PeerMessage }
   /** What this side wants; the answers come as events. */
@@ -168,6 +170,9 @@ export class PeerSession {
 
   #apply(input: SessionInput, now: number): void {
     switch (input.type) {
+      case "held-back-tick":
+        this.#hear(now);
+        return this.#tick(now);
       case "tick":
         return this.#tick(now);
       case "stream-opened":

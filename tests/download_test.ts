@@ -134,3 +134,16 @@ Deno.test("Download gives a stalled source up when it asked to be woken, at frac
     assertEquals(download.pollEvent(), { type: "source-dropped", source: "a", reason: "stalled" });
   }
 });
+
+Deno.test("Download waits for a source that is busy with another download, and not for ever", () => {
+  let heardAt = 0;
+  const options = { chunkCount: 4, chunkBytes, held: emptyBits(4), random: new SeededRandom(7) };
+  const download = new Download({ ...options, heardAt: () => heardAt });
+  tell(download, [joined("a", fullBits(4))]);
+  heardAt = 7000;
+  tell(download, [{ type: "tick" }], 14_999);
+  assertEquals(download.pollEvent(), undefined);
+  assertEquals(download.pollTimeout(), { at: 15_000, reason: "stall" });
+  tell(download, [{ type: "tick" }], 15_000);
+  assertEquals(download.pollEvent(), { type: "source-dropped", source: "a", reason: "stalled" });
+});

@@ -207,3 +207,17 @@ Deno.test("PeerSession is idle again after an interest in what it lacks", () => 
   session.handleInput({ type: "stored-chunk", digest, chunk: 0 }, 0);
   assertEquals(transmitsOf(session), []);
 });
+
+Deno.test("PeerSession has no doubts while this side itself reads nothing, and pings all the same", () => {
+  const session = sessionOf();
+  askChunk(session);
+  transmitsOf(session);
+  const pings: number[] = [];
+  while (pings.length < 8) {
+    const { at } = session.pollTimeout();
+    session.handleInput({ type: "held-back-tick" }, at);
+    if (transmitsOf(session).some(({ message }) => message.type === "ping")) pings.push(at);
+  }
+  assert(pings.at(-1)! > 60_000, `pings at ${pings}`);
+  assertEquals(eventsOf(session), []);
+});

@@ -250,3 +250,39 @@ Deno.test("peers that took a file from each other let go of all links when nobod
   const open = leechers.flatMap(({ ip }) => swarm.network.connectionsOf(ip));
   assertEquals(open.map(({ remote }) => remote.port), [7400, 7400]);
 });
+
+Deno.test("several downloads from one slow source go on together without breaking its link", async () => {
+  const swarm = new MemorySwarm();
+  const files = Object.fromEntries(
+    [1, 2, 3].map((seed) => [`film ${seed}`, randomBytes(6 * chunkBytes, seed)]),
+  );
+  const seeder = await swarm.join({
+    store: new MemoryStore(files),
+    kinds: ["tcp"],
+    rates: { up: 50_000, down: 0 },
+  });
+  const leecher = await swarm.join({ kinds: ["tcp"] });
+  const listed = await swarm.clock.run(leecher.node.list(), 5000);
+  const all = listed.map((file) => leecher.node.download(file));
+  await swarm.clock.advance(5000);
+  const links = swarm.network.connectionsOf(seeder.ip);
+  const statuses = await swarm.clock.run(Promise.all(all.map(({ done }) => done)), 600_000);
+  assertEquals(statuses.map(({ state }) => state), ["complete", "complete", "complete"]);
+  assertEquals(swarm.network.connectionsOf(seeder.ip), links);
+});
+
+Deno.test("a download kept slow by --down drops none of its many sources", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = randomBytes(20 * chunkBytes);
+  for (let count = 0; count < 8; count++) {
+    await swarm.join({ store: new MemoryStore({ film: bytes }), kinds: ["tcp"] });
+  }
+  const leecher = await swarm.join({ kinds: ["tcp"], rates: { up: 0, down: 40_000 } });
+  const download = leecher.node.download(await listedBy(swarm, leecher, "film"));
+  await swarm.clock.advance(20_000);
+  const links = swarm.network.connectionsOf(leecher.ip);
+  assertEquals(links.length, 9);
+  await swarm.clock.advance(60_000);
+  assertEquals(swarm.network.connectionsOf(leecher.ip), links);
+  assertEquals((await fetched(swarm, download)).state, "complete");
+});
