@@ -35,6 +35,9 @@ const retireMs = 10_000;
 /** Chunks that are being verified while the next ones come. */
 const maxFinishing = 8;
 
+/** What happens to the honest, too, when a process, a network or a battery ends. */
+const lossCodes: ReadonlySet<string> = new Set(["cut", "silent", "slow", "aborted"]);
+
 /** What a peer's frames may be. */
 export const peerFrameLimits: FrameLimits = {
   maxFrameBytes: maxPeerFrameBytes,
@@ -540,7 +543,8 @@ export class PeerLink {
   // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────
 
   #fail(error: unknown): void {
-    this.#finish({ text: messageOf(error), misbehaved: error instanceof ProtocolError });
+    const misbehaved = error instanceof ProtocolError && !lossCodes.has(error.code);
+    this.#finish({ text: messageOf(error), misbehaved });
   }
 
   #finish(end: LinkEnd): void {
