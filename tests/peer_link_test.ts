@@ -220,3 +220,15 @@ Deno.test("PeerLink notes when neither side wants anything any more", async () =
   await pair.clock.advance(1000);
   assert(pair.seeder.link.idleSince !== null);
 });
+
+for (const how of ["ends", "falls silent"] as const) {
+  Deno.test(`PeerLink takes it for no offence when the other side ${how} in the middle of a chunk`, async () => {
+    const pair = await pairOf({ seederRates: { up: 100_000, down: 0 } });
+    askAll(pair, [0]);
+    await pair.clock.advance(1000);
+    if (how === "ends") pair.seeder.link.close("its user quits");
+    else pair.network.silence("127.0.0.1");
+    await pair.clock.advance(50_000);
+    assertEquals(pair.leecher.ends.map(({ misbehaved }) => misbehaved), [false]);
+  });
+}

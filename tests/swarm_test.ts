@@ -286,24 +286,3 @@ Deno.test("a download kept slow by --down drops none of its many sources", async
   assertEquals(swarm.network.connectionsOf(leecher.ip), links);
   assertEquals((await fetched(swarm, download)).state, "complete");
 });
-
-Deno.test("a source that breaks off in the middle of a chunk, however often, is asked again", async () => {
-  const swarm = new MemorySwarm();
-  const bytes = randomBytes(40 * chunkBytes);
-  const source = await swarm.join({
-    store: new MemoryStore({ film: bytes }),
-    kinds: ["tcp"],
-    rates: { up: 100_000, down: 0 },
-  });
-  const leecher = await swarm.join({ kinds: ["tcp"] });
-  const download = leecher.node.download(await listedBy(swarm, leecher, "film"));
-  for (let time = 0; time < 5; time++) {
-    await swarm.clock.advance(15_000);
-    for (const link of swarm.network.connectionsOf(source.ip)) {
-      if (link.remote.ip === leecher.ip) link.close();
-    }
-  }
-  assertEquals((await fetched(swarm, download)).state, "complete");
-  const dropped = leecher.notices.filter(({ text }) => text.includes("not asked again"));
-  assertEquals(dropped, []);
-});
