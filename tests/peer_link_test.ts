@@ -223,7 +223,8 @@ Deno.test("PeerLink notes when neither side wants anything any more", async () =
 
 for (const how of ["ends", "falls silent"] as const) {
   Deno.test(`PeerLink takes it for no offence when the other side ${how} in the middle of a chunk`, async () => {
-    const pair = await pairOf({ seederRates: { up: 100_000, down: 0 } });
+    const pair = await pairOf();
+    Object.assign(pair.network.settings, { bytesPerSecond: 100_000, idleTimeoutMs: 100_000 });
     askAll(pair, [0]);
     await pair.clock.advance(1000);
     if (how === "ends") pair.seeder.link.close("its user quits");
