@@ -293,7 +293,7 @@ function downloadRows(status: PeerStatus): string[][] {
     const own = [displayName(download.name), download.state, chunks, rate];
     const sources = download.sources.map((source) => [
       shownPeer(source.peer),
-      source.via,
+      source.connected ? source.via : "gone",
       source.roundTripMs === null ? "" : `${source.roundTripMs.toFixed(1)} ms`,
     ]);
     if (sources.length === 0) return [own];

@@ -29,9 +29,11 @@ export interface Holder {
   complete: boolean;
 }
 
-/** A connected peer that a download takes chunks from. */
+/** A peer that a download takes, or took, chunks from. */
 export interface Source {
   peer: string;
+  /** Whether there is a connection now. */
+  connected: boolean;
   via: Via;
   /** Chunks that came from it. */
   chunks: number;

@@ -73,6 +73,8 @@ async function build(
   const traversal = realTraversal({ tracker, link, identity, quic: endpoints.quic, local });
   undo.add(() => traversal.close());
   await tracker.connect({ signal });
+  signal.addEventListener("abort", () => void store.close(), { once: true });
+  signal.throwIfAborted();
   await store.scan();
   const node = new PeerNode({
     identity,

@@ -255,10 +255,9 @@ function progressFacts(status: DownloadStatus): string[] {
   const percent = `${Math.floor(fractionOf(status) * 100)}%`.padStart(4);
   if (status.state === "locating") return [percent, "looking for sources"];
   if (status.state === "combining") return [percent, "combining"];
-  const sources = status.sources;
-  const counted = sources.length === 0 ? "no source" : formatCount(sources.length, "source");
+  const sources = status.sources.filter(({ connected }) => connected);
   const facts = [percent, formatRate(status.bytesPerSecond), formatTimeLeft(status)];
-  return [...facts, sources.length === 0 ? counted : formatSources(sources)];
+  return [...facts, formatSources(sources)];
 }
 
 function fractionOf(status: DownloadStatus): number {

@@ -28,8 +28,9 @@ const maxHostnameCharacters = 253;
 
 const hostnameLabel = /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/;
 
-const hint = `a join link looks like ${scheme}host:port/key or ${scheme}host:port/key#secret; ` +
-  "copy the whole line that the tracker printed";
+const hint =
+  `a join link looks like ${scheme}host:port/key, with a # and the secret behind it if there ` +
+  "is one; copy the whole line that the tracker printed";
 
 /** Where a tracker listens. */
 export interface LinkHost {

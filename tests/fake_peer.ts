@@ -38,8 +38,22 @@ export const fakePeerId = "selfselfself";
 export const fatePrefixes = { fails: "fa11ed", unreachable: "dead00", stalls: "57a11e" } as const;
 
 const sources: Source[] = [
-  { peer: "alphaalphaalpha", via: "tcp", chunks: 3, bytesPerSecond: 2e6, roundTripMs: 1.25 },
-  { peer: "betabetabetabeta", via: "quic", chunks: 1, bytesPerSecond: 1e6, roundTripMs: null },
+  {
+    peer: "alphaalphaalpha",
+    connected: true,
+    via: "tcp",
+    chunks: 3,
+    bytesPerSecond: 2e6,
+    roundTripMs: 1.25,
+  },
+  {
+    peer: "betabetabetabeta",
+    connected: true,
+    via: "quic",
+    chunks: 1,
+    bytesPerSecond: 1e6,
+    roundTripMs: null,
+  },
 ];
 
 export function listedFile(digest: string, name: string, chunks = 4): ListedFile {

@@ -22,6 +22,7 @@ import {
 function via(...kinds: Via[]) {
   return kinds.map((kind, index) => ({
     peer: `peer${index}`,
+    connected: true,
     via: kind,
     chunks: 1,
     bytesPerSecond: 1,
@@ -237,4 +238,10 @@ Deno.test("formatComplete() says so when the file got another name", () => {
   );
   const windows = { ...status, name: "a/f.txt", have: 400, path: "C:\\d\\a\\f.txt" };
   assert(!formatComplete(windows).endsWith(")"));
+});
+
+Deno.test("formatProgressLine() counts no source that is gone", () => {
+  const sources = via("tcp", "quic").map((source) => ({ ...source, connected: false }));
+  const line = formatProgressLine({ ...status, state: "downloading", sources });
+  assertEquals(line.includes("no source"), true, line);
 });

@@ -20,7 +20,14 @@ const status: DownloadStatus = {
   state: "downloading",
   bytesPerSecond: 5,
   seconds: 2.5,
-  sources: [{ peer: "p", via: "punched", chunks: 2, bytesPerSecond: 1, roundTripMs: 3 }],
+  sources: [{
+    peer: "p",
+    connected: true,
+    via: "punched",
+    chunks: 2,
+    bytesPerSecond: 1,
+    roundTripMs: 3,
+  }],
   path: "d/f",
   error: null,
 };
