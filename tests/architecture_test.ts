@@ -229,7 +229,7 @@ function circleThrough(room: Room): string[] {
 function functionLengths(text: string): { header: string; length: number }[] {
   const lines = text.split("\n");
   const start =
-    /^(\s*)(?:export |default |static |override |async |get |set )*(?:function\b|(?!(?:if|for|while|switch|catch|return)\b)[#\w]+\().*[{(]$/;
+    /^(\s*)(?:export |default |static |override |async |get |set )*(?:function\b|(?!(?:if|for|while|switch|catch|return)\b)[#\w]+\().*(?<!\[)[{(]$/;
   return lines.flatMap((line, index) => {
     const indent = start.exec(line)?.[1];
     if (indent === undefined) return [];
