@@ -219,7 +219,8 @@ export class DownloadTask implements DownloadHandle {
     if (this.isEnded || !record) return;
     // What was asked on a link that a better one has replaced counts all the same, but for refusals: what was
     // cancelled there is asked again here.
-    if (record.link !== link && event.type === "rejected") return;
+    const isRefusal = event.type === "rejected" || event.type === "lacking";
+    if (record.link !== link && isRefusal) return;
     switch (event.type) {
       case "bitfield":
         return this.#learnBitfield(record, event);
@@ -311,6 +312,7 @@ export class DownloadTask implements DownloadHandle {
 
   #forgetSource(record: SourceRecord): void {
     this.#input({ type: "source-left", source: record.peer });
+    record.link?.loseInterest(this.digest);
     record.link = null;
     this.#manifestAskedOn = null;
     this.#askManifest();
