@@ -270,6 +270,12 @@ export class MemoryNetwork {
     return this.#sockets.get(keyOf("udp", address));
   }
 
+  /** Frees its address, unless another has taken that already. */
+  removeEndpoint(endpoint: MemoryEndpoint): void {
+    const { kind, local } = endpoint;
+    if (this.find(kind, local) === endpoint) this.remove(kind, local);
+  }
+
   remove(kind: TransportKind | "udp", address: SocketAddress): void {
     (kind === "udp" ? this.#sockets : this.#endpoints).delete(keyOf(kind, address));
   }
@@ -350,6 +356,7 @@ export class MemoryEndpoint implements Endpoint {
     const where = `${address.ip}:${address.port}`;
     if (this.#closed) throw new UserError("unreachable", `cannot reach ${where}: closed here`);
     const found = await this.#look(address, options);
+    if (this.#closed) throw new UserError("unreachable", `cannot reach ${where}: closed here`);
     if (found === "silent") throw new UserError("unreachable", `cannot reach ${where}: timed out`);
     if (found === "aborted") throw new UserError("unreachable", `cannot reach ${where}: given up`);
     if (found === undefined || found.#closed) {
@@ -368,7 +375,7 @@ export class MemoryEndpoint implements Endpoint {
   close(): Promise<void> {
     if (this.#closed) return Promise.resolve();
     this.#closed = true;
-    this.#network.remove(this.kind, this.local);
+    this.#network.removeEndpoint(this);
     for (const connection of this.#incoming.close()) connection.close();
     for (const connection of [...this.#connections]) connection.close();
     return Promise.resolve();
@@ -377,7 +384,7 @@ export class MemoryEndpoint implements Endpoint {
   /** Dies as a process that is killed together with its machine: nobody is told. */
   vanish(): void {
     this.#closed = true;
-    this.#network.remove(this.kind, this.local);
+    this.#network.removeEndpoint(this);
     this.#incoming.close();
     for (const connection of [...this.#connections]) connection.vanish();
   }

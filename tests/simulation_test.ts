@@ -1,0 +1,49 @@
+import { assert, assertEquals } from "@std/assert";
+import { simulate } from "./simulation.ts";
+
+const seeds = 24;
+const steps = 60;
+
+/** Seeds that found something, and what. The steps are part of the case. */
+const regressions: { seed: number; steps: number; found: string }[] = [
+  { seed: 8, steps: 60, found: "an alarm a fraction of a millisecond short that rang for ever" },
+  { seed: 10, steps: 60, found: "links that never rested, for an interest on a replaced one" },
+  { seed: 69, steps: 60, found: "an honest slow peer banned for connections that were broken off" },
+  { seed: 168, steps: 60, found: "a slow source dropped while it was busy with another download" },
+  {
+    seed: 215,
+    steps: 60,
+    found: "a refusal on a replaced link that took the new one's source away",
+  },
+];
+
+Deno.test(`the system keeps its promises through ${seeds} seeds of trouble`, async () => {
+  const failed = [];
+  let completed = 0;
+  for (let seed = 1; seed <= seeds; seed++) {
+    const report = await simulate({ seed, steps });
+    completed += report.completed;
+    if (report.violations.length > 0) failed.push(report);
+  }
+  assertEquals(failed, [], "replay with deno task sim --seed N --steps 60 --verbose");
+  assert(completed > seeds, `only ${completed} downloads were wanted`);
+});
+
+for (const { seed, steps, found } of regressions) {
+  Deno.test(`seed ${seed} finds no more: ${found}`, async () => {
+    assertEquals((await simulate({ seed, steps })).violations, []);
+  });
+}
+
+Deno.test("a seed replays to the last event", async () => {
+  const once = await logOf(3);
+  const again = await logOf(3);
+  assertEquals(again, once);
+  assert(again.length > 20);
+});
+
+async function logOf(seed: number): Promise<string[]> {
+  const log: string[] = [];
+  const report = await simulate({ seed, steps: 30, onLog: (line) => log.push(line) });
+  return [...log, JSON.stringify(report)];
+}
