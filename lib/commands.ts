@@ -77,9 +77,11 @@ const table = {
     details: [
       "Downloads from everybody who has chunks of the file, and shares the chunks on",
       "at once. A download that was interrupted goes on from the chunks it has.",
-      "A file that is there already is never overwritten.",
+      "A file that is there already is never overwritten. A NAME may also be a folder",
+      'or a pattern: "photos/" is all below photos, "photos/*.jpg" what lies in it,',
+      '"**" everything.',
     ],
-    examples: ['get "films/a film.mkv"', "get 4348e3b9 c764e3ed"],
+    examples: ['get "films/a film.mkv"', "get 4348e3b9 c764e3ed", 'get "photos/"'],
     programExamples: ["get 4348e3b9 --seed"],
   },
   digest: {

@@ -28,18 +28,45 @@ export function findFile(files: readonly ListedFile[], wanted: string): ListedFi
   return first;
 }
 
-/** The listed files that several words mean, each content once, in the order asked for. */
+/**
+ * The listed files that several words mean, each content once, in the order asked for. Here a word may also be a
+ * folder (`photos/`) or a pattern: `*` and `?` stand for what they stand for in a shell, `**` for whole paths.
+ */
 export function findFiles(
   files: readonly ListedFile[],
   wanted: readonly string[],
 ): ListedFile[] {
+  const byDigest = Map.groupBy(files, ({ digest }) => digest);
+  const byName = Map.groupBy(files, ({ name }) => name);
   const found = new Map<string, ListedFile>();
   for (const word of wanted) {
-    const file = findFile(files, word);
-    if (!found.has(file.digest)) found.set(file.digest, file);
+    const pattern = byName.has(word) ? null : patternOf(word);
+    const matches = pattern ? files.filter(({ name }) => pattern.test(name)) : [
+      findFile(byDigest.get(word) ?? (isPrefix(word) ? files : byName.get(word)) ?? files, word),
+    ];
+    if (matches.length === 0) throw notFound(files, word);
+    for (const file of matches) if (!found.has(file.digest)) found.set(file.digest, file);
   }
   return [...found.values()];
 }
+
+/** Null if the word is neither a folder nor a pattern. */
+function patternOf(word: string): RegExp | null {
+  const isFolder = word.endsWith("/");
+  if (!isFolder && !/[*?]/.test(word)) return null;
+  const source = word.replace(
+    /\*\*\/?|[*?]|[^*?]+/g,
+    (part) => patternParts[part] ?? RegExp.escape(part),
+  );
+  return new RegExp(`^${source}${isFolder ? ".*" : ""}$`, "su");
+}
+
+const patternParts: Record<string, string> = {
+  "**": ".*",
+  "**/": "(?:.*/)?",
+  "*": "[^/]*",
+  "?": "[^/]",
+};
 
 /** Names first, so that the row of the name that was asked for is the one returned. */
 function matchesOf(files: readonly ListedFile[], wanted: string): ListedFile[] {

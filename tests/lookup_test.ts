@@ -88,3 +88,13 @@ Deno.test("findFiles() keeps the order and takes each content once", () => {
   const found = findFiles(files, ["notes.txt", "twice.bin", "copy of twice.bin", "aaaaaa2"]);
   assertEquals(found.map((file) => file.name), ["notes.txt", "twice.bin"]);
 });
+
+Deno.test("findFiles() takes folders and patterns, and says when nothing fits", () => {
+  const names = (...words: string[]) => findFiles(files, words).map(({ name }) => name);
+  assertEquals(names("films/"), ["films/big film.mkv"]);
+  assertEquals(names("*.txt").length, 4);
+  assertEquals(names("**").length, new Set(files.map(({ digest }) => digest)).size);
+  assertEquals(names("**/big*"), ["films/big film.mkv"]);
+  assertEquals(names("?otes.txt", "notes.txt"), ["notes.txt"]);
+  assertThrows(() => findFiles(files, ["[n]otes*"]), UserError, "no such file");
+});
