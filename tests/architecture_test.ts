@@ -225,17 +225,21 @@ function circleThrough(room: Room): string[] {
   return [];
 }
 
-/** The formatter puts a function's end at the indent of its beginning. */
+/** The formatter puts a function's end at the indent of its beginning, and so the end of its parameters. */
 function functionLengths(text: string): { header: string; length: number }[] {
   const lines = text.split("\n");
   const start =
-    /^(\s*)(?:export |default |static |override |async |get |set )*(?:function\b|(?!(?:if|for|while|switch|catch|return)\b)[#\w]+\().*(?<!\[)[{(]$/;
+    /^(\s*)(?:export |default |static |override |async |get |set )*(?:function\b|(?!(?:if|for|while|switch|catch|return)\b)[#\w]+\().*[{(]$/;
+  const bodyStart = /\)(?:: .+)? \{$/;
   return lines.flatMap((line, index) => {
     const indent = start.exec(line)?.[1];
     if (indent === undefined) return [];
-    const end = lines.findIndex((other, at) =>
-      at > index && /^\}[;,)]*$/.test(other.slice(indent.length)) && other.startsWith(indent)
-    );
-    return end < 0 ? [] : [{ header: line.trim(), length: end - index + 1 }];
+    const next = (after: number, pattern: RegExp) =>
+      lines.findIndex((other, at) =>
+        at > after && other.startsWith(indent) && pattern.test(other.slice(indent.length))
+      );
+    const body = line.endsWith("(") ? next(index, /^\)/) : index;
+    if (!bodyStart.test(lines[body] ?? "")) return [];
+    return [{ header: line.trim(), length: next(body, /^\}/) - index + 1 }];
   });
 }
