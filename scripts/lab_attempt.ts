@@ -24,11 +24,20 @@ const limitMs = 30_000;
 
 const watchIntervalMs = 1;
 
+export interface AttemptOptions {
+  /** Of the file. */
+  bytes?: number;
+  /** Absent: as fast as it goes where something direct is expected at once, else `patientRate`. */
+  rate?: string;
+}
+
 export interface Attempt {
   /** How the last chunks came; null if they did not. */
   via: string | null;
   /** From the question for the file to its first verified chunk on disk; null if there was none. */
   firstChunkMs: number | null;
+  /** From the question for the file to the complete file, as the peer tells; null if it never was. */
+  seconds: number | null;
   /** Packets that were sent to addresses that nobody was told of. */
   strayPackets: number;
   /** Why it failed, with what the programs said; null if it did not. */
@@ -44,14 +53,20 @@ interface Stage {
 const underWay = new Set<Stage>();
 
 /** Never throws for what the programs do. */
-export async function attempt(pair: LabPair): Promise<Attempt> {
+export async function attempt(pair: LabPair, options: AttemptOptions = {}): Promise<Attempt> {
   const lab = await NetLab.create();
   const place = new Playground(await Deno.makeTempDir({ prefix: "p2p-lab-" }));
-  const result: Attempt = { via: null, firstChunkMs: null, strayPackets: 0, failure: null };
+  const result: Attempt = {
+    via: null,
+    firstChunkMs: null,
+    seconds: null,
+    strayPackets: 0,
+    failure: null,
+  };
   const stage = { lab, place, result };
   underWay.add(stage);
   try {
-    await download(pair, stage);
+    await download(pair, stage, options);
   } catch (thrown) {
     result.failure = thrown instanceof Error ? thrown.message : String(thrown);
   } finally {
@@ -77,19 +92,22 @@ export async function endAttempts(): Promise<void> {
   }));
 }
 
-async function download(pair: LabPair, { lab, place, result }: Stage): Promise<void> {
+async function download(
+  pair: LabPair,
+  { lab, place, result }: Stage,
+  { bytes = fileBytes, rate = rateFor(pair) }: AttemptOptions,
+): Promise<void> {
   const { seeder, downloader } = await pair.build(lab);
   const trackerHost = await lab.addPublicHost(trackerIp);
   const { link } = await place.tracker(
     ["--host", trackerIp, "--port", trackerPort, "--public", trackerIp],
     { prefix: at(trackerHost) },
   );
-  const content = seededBytes(fileBytes, 1);
+  const content = seededBytes(bytes, 1);
   const source = await place.directory({ [fileName]: content });
   await place.seeder(source, link, [], { prefix: at(seeder) });
   const target = await place.directory();
-  const rate = pair.expected === "direct" ? [] : ["--down", patientRate];
-  const words = ["--dir", target, "--tracker", link, ...rate, "--json", "get", fileName];
+  const words = ["--dir", target, "--tracker", link, "--down", rate, "--json", "get", fileName];
   const program = place.start("peer", words, { prefix: at(downloader) });
   await program.event((event) => event["event"] === "ready", "ready event");
   const readyAt = performance.now();
@@ -97,8 +115,14 @@ async function download(pair: LabPair, { lab, place, result }: Stage): Promise<v
   if (await firstChunk(target, isOver)) result.firstChunkMs = performance.now() - readyAt;
   const ended = await program.end(limitMs);
   if (ended.code !== 0) throw new Error(`get ended with ${ended.code}\n${program.report()}`);
-  result.via = viaOf(program.events.find((event) => event["event"] === "complete") ?? {});
+  const complete = program.events.find((event) => event["event"] === "complete") ?? {};
+  result.via = viaOf(complete);
+  result.seconds = Number(complete["seconds"]);
   await compare(join(target, fileName), content);
+}
+
+function rateFor({ expected }: LabPair): string {
+  return expected === "direct" ? "0" : patientRate;
 }
 
 /** Waits until a chunk, or all of the file, lies there. */

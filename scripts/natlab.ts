@@ -2,14 +2,18 @@
  * Peers behind every kind of Linux NAT, each pair several times, and how they connect.
  *
  *     deno task natlab [--runs 3] [--pair TEXT]
+ *     deno task natlab --throughput [--runs 3] [--size 256MiB]
  *
- * `--pair` runs only the pairs whose name contains the text. Ends with 1 if a pair does not come to what it
+ * `--pair` runs only the pairs whose name contains the text; `--throughput` measures how fast a file comes through
+ * a punched and through a relayed path, beside bare QUIC. Ends with 1 if a pair does not come to what it
  * must. Without root, or without network namespaces, it says so and does nothing.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { ansiStyle, type Column, formatTable, plainStyle } from "../lib/format.ts";
+import { parseRate } from "../lib/rate.ts";
 import { type Attempt, attempt, endAttempts, isAsExpected } from "./lab_attempt.ts";
 import { type LabPair, labPairs } from "./lab_pairs.ts";
+import { throughputTable } from "./lab_throughput.ts";
 import { laboratoryObstacle, removeAbandonedLabs } from "./net_lab.ts";
 
 /** Of birthday punches, the share that must succeed; the rest may stay on the relay. */
@@ -20,10 +24,11 @@ const style = Deno.stdout.isTerminal() && !Deno.noColor ? ansiStyle : plainStyle
 Deno.exit(await main());
 
 async function main(): Promise<number> {
-  const options = parseArgs(Deno.args, { string: ["runs", "pair"], default: { runs: "3" } }) as {
-    runs: string;
-    pair?: string;
-  };
+  const options = parseArgs(Deno.args, {
+    string: ["runs", "pair", "size"],
+    boolean: ["throughput"],
+    default: { runs: "3", size: "256MiB" },
+  }) as { runs: string; pair?: string; size: string; throughput: boolean };
   const obstacle = await laboratoryObstacle();
   if (obstacle !== null) {
     console.log(`NAT laboratory skipped: ${obstacle}`);
@@ -32,6 +37,11 @@ async function main(): Promise<number> {
   await removeAbandonedLabs();
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(signal, () => void endAttempts().finally(() => Deno.exit(1)));
+  }
+  if (options.throughput) {
+    const lines = await throughputTable(parseRate(options.size, "--size"), Number(options.runs));
+    for (const line of lines) console.log(line);
+    return 0;
   }
   const pairs = labPairs.filter(({ name }) => name.includes(options.pair ?? ""));
   const results = await runAll(pairs, Number(options.runs));

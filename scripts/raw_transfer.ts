@@ -5,13 +5,14 @@
  *     raw_transfer.ts send tcp|quic FILE             prints {"port", "id"}, then sends to whoever dials
  *     raw_transfer.ts receive tcp|quic PORT ID FILE  prints {"ready"}, waits for a line, prints {"seconds"}
  *
- * Both go on until standard input ends, so that their memory can be looked at.
+ * RAW_HOST is the sender's address, 127.0.0.1 unless given. Both go on until standard input ends, so that their memory can be looked at.
  */
 import { anchorOf, certificateOf } from "../lib/certificate.ts";
 import { decodeId, encodeId, hostnameOf, type Identity } from "../lib/identity.ts";
 import { generateIdentity } from "../lib/key_file.ts";
 
-const host = "127.0.0.1";
+/** The sender's. */
+const host = Deno.env.get("RAW_HOST") ?? "127.0.0.1";
 
 const alpnProtocols = ["raw"];
 
