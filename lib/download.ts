@@ -70,7 +70,6 @@ interface SourceState {
   outstanding: Map<number, number>;
   meter: RateMeter;
   heardAt: number;
-  corrupt: number;
   /** After a `busy`; null when it may be asked. */
   pausedUntil: number | null;
 }
@@ -79,6 +78,8 @@ export class Download {
   readonly #options: DownloadOptions;
   readonly #picker: ChunkPicker;
   readonly #sources = new Map<string, SourceState>();
+  /** The chunks that each source sent damaged. */
+  readonly #damaged = new Map<string, number[]>();
   readonly #transmits: DownloadTransmit[] = [];
   readonly #events: DownloadEvent[] = [];
   #endgameAt: number | null = null;
@@ -156,7 +157,7 @@ export class Download {
     if (source === undefined) return;
     switch (input.type) {
       case "source-has":
-        return this.#learn(source, input.chunk);
+        return this.#learn(input.source, source, input.chunk);
       case "source-left":
         return this.#leave(input.source, source);
       case "bytes-arrived":
@@ -175,19 +176,18 @@ export class Download {
     const known = this.#sources.get(id);
     if (known !== undefined) this.#leave(id, known);
     const source: SourceState = {
-      held: copyBits(held),
+      held: this.#trustedPart(id, held),
       outstanding: new Map(),
       meter: new RateMeter(now),
       heardAt: now,
-      corrupt: 0,
       pausedUntil: null,
     };
     this.#sources.set(id, source);
     this.#countHolder(source, 1);
   }
 
-  #learn(source: SourceState, chunk: number): void {
-    if (hasBit(source.held, chunk)) return;
+  #learn(id: string, source: SourceState, chunk: number): void {
+    if (hasBit(source.held, chunk) || this.#damaged.get(id)?.includes(chunk)) return;
     setBit(source.held, chunk);
     this.#picker.countHolder(chunk, 1);
   }
@@ -215,8 +215,17 @@ export class Download {
   #distrust(id: string, source: SourceState, chunk: number): void {
     this.#release(source, chunk);
     this.#unlearn(source, chunk);
-    source.corrupt++;
-    if (source.corrupt >= maxCorruptChunks) this.#drop(id, source, "corrupt");
+    const damaged = this.#damaged.get(id) ?? [];
+    this.#damaged.set(id, damaged);
+    damaged.push(chunk);
+    if (damaged.length >= maxCorruptChunks) this.#drop(id, source, "corrupt");
+  }
+
+  /** Without what came damaged before: neither a new bitfield nor a new connection makes that forgotten. */
+  #trustedPart(id: string, held: Uint8Array): Uint8Array {
+    const trusted = copyBits(held);
+    for (const chunk of this.#damaged.get(id) ?? []) clearBit(trusted, chunk);
+    return trusted;
   }
 
   #reject(

@@ -147,3 +147,19 @@ Deno.test("Download waits for a source that is busy with another download, and n
   tell(download, [{ type: "tick" }], 15_000);
   assertEquals(download.pollEvent(), { type: "source-dropped", source: "a", reason: "stalled" });
 });
+
+Deno.test("Download remembers who sent damaged chunks, through new bitfields and new connections", () => {
+  const download = downloadOf(4);
+  const asked: number[] = [];
+  for (let bad = 0; bad < 3; bad++) {
+    const [chunk] = chunksAsked(tell(download, [joined("a", fullBits(4))]), "a");
+    asked.push(chunk!);
+    tell(download, [
+      { type: "chunk-corrupt", source: "a", chunk: chunk! },
+      { type: "source-has", source: "a", chunk: chunk! },
+    ]);
+    if (bad === 1) tell(download, [{ type: "source-left", source: "a" }]);
+  }
+  assertEquals(new Set(asked).size, 3);
+  assertEquals(download.pollEvent(), { type: "source-dropped", source: "a", reason: "corrupt" });
+});
