@@ -220,6 +220,11 @@ export class PeerLink {
     this.#input({ type: "stored-chunk", digest, chunk });
   }
 
+  /** A file came in another way: tells the other side if it wants that file. */
+  tellHolding(digest: Uint8Array): void {
+    if (this.isOpen && this.#session.isWanted(digest)) this.#sendBitfield(digest);
+  }
+
   /** Asks for none of the chunks that have not begun to come: they are asked for elsewhere. */
   cancelWaiting(digest: Uint8Array): void {
     this.#input({ type: "cancel-waiting", digest });

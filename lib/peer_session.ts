@@ -123,6 +123,11 @@ export class PeerSession {
     return this.#asked.size + this.#owed.size === 0 && !isArriving;
   }
 
+  /** Whether the other side wants to hear which chunks are here. */
+  isWanted(digest: Uint8Array): boolean {
+    return this.#theirInterests.has(digest.toHex());
+  }
+
   handleInput(input: SessionInput, now: number): void {
     const wasQuiet = this.isQuiet;
     this.#apply(input, now);

@@ -286,3 +286,24 @@ Deno.test("a download kept slow by --down drops none of its many sources", async
   assertEquals(swarm.network.connectionsOf(leecher.ip), links);
   assertEquals((await fetched(swarm, download)).state, "complete");
 });
+
+Deno.test("a connected peer that is given the file in another way is a source at once", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = randomBytes(4 * chunkBytes);
+  const seeder = await swarm.join({ store: new MemoryStore({ film: bytes }) });
+  const leechers = [await swarm.join(), await swarm.join()];
+  const file = await listedBy(swarm, seeder, "film");
+  for (const { store } of leechers) {
+    await store.begin(
+      (await seeder.store.manifest(
+        Uint8Array.fromHex(file.digest),
+      ))!,
+    );
+  }
+  seeder.store.drop("film");
+  const [, second] = leechers.map(({ node }) => node.download(file));
+  await swarm.clock.advance(10_000);
+  leechers[0]!.store.put("film", bytes);
+  await swarm.clock.advance(1000);
+  assertEquals(second!.status().state, "complete");
+});
