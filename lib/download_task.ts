@@ -209,6 +209,13 @@ export class DownloadTask implements DownloadHandle {
     this.#obstacle = reason;
   }
 
+  /** The whole file has come into the directory in another way. */
+  async noteWhole(): Promise<void> {
+    if (this.isEnded) return;
+    this.#manifest ??= await this.#swarm.store.manifest(this.digest).catch(() => null);
+    await this.#combine();
+  }
+
   /** Whether a chunk that begins to arrive is of use. */
   wants(chunk: number): boolean {
     return this.#machine?.wants(chunk) ?? false;
@@ -451,7 +458,7 @@ export class DownloadTask implements DownloadHandle {
   // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────
 
   async #combine(): Promise<void> {
-    if (!this.#manifest || this.#state === "combining") return;
+    if (!this.#manifest || this.isEnded || this.#state === "combining") return;
     this.#state = "combining";
     try {
       const path = await this.#swarm.store.combine(this.digest);

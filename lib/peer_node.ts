@@ -187,8 +187,9 @@ export class PeerNode implements PeerControl {
   #applyChanges(changes: StoreChanges): void {
     this.#catalogue.apply(changes);
     this.#tellTracker();
-    for (const link of this.#links.all()) {
-      for (const { digest } of changes.announced) link.tellHolding(digest);
+    for (const { digest } of changes.announced) {
+      for (const link of this.#links.all()) link.tellHolding(digest);
+      void this.#taskOf(digest)?.noteWhole();
     }
   }
 

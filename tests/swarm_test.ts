@@ -307,3 +307,18 @@ Deno.test("a connected peer that is given the file in another way is a source at
   await swarm.clock.advance(1000);
   assertEquals(second!.status().state, "complete");
 });
+
+Deno.test("a download is complete when its file is put into the directory in another way", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = randomBytes(4 * chunkBytes);
+  const seeder = await swarm.join({ store: new MemoryStore({ film: bytes }) });
+  const leecher = await swarm.join();
+  const file = await listedBy(swarm, leecher, "film");
+  seeder.store.drop("film");
+  const download = leecher.node.download(file);
+  await swarm.clock.advance(2000);
+  leecher.store.put("film from a stick", bytes);
+  await swarm.clock.advance(100);
+  const { state, path, have } = download.status();
+  assertEquals([state, path, have], ["complete", "film from a stick", 4]);
+});
