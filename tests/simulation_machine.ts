@@ -4,14 +4,13 @@
  */
 import { copyBits, setBit } from "../lib/bitfield.ts";
 import type { Download, DownloadStatus, ListedFile, Notice } from "../lib/control.ts";
-import { messageOf } from "../lib/errors.ts";
 import { encodeId, type Identity } from "../lib/identity.ts";
 import type { PeerNode } from "../lib/peer_node.ts";
 import type { Random } from "../lib/ports.ts";
 import type { AnnouncedFile } from "../lib/tracker_messages.ts";
 import { TrackerLink, type TrackerLinkOptions } from "../lib/tracker_link.ts";
 import type { TransferRates } from "../lib/transfer_limits.ts";
-import type { MemoryEndpoint, VirtualClock } from "./memory_network.ts";
+import type { MemoryEndpoint } from "./memory_network.ts";
 import type { Salvage } from "./memory_store.ts";
 import type { MemorySwarm } from "./memory_swarm.ts";
 import { ProcessClock } from "./simulation_process.ts";
@@ -70,7 +69,8 @@ export class SimulationMachine {
     try {
       await running.tracker.connect();
     } catch {
-      return this.#stop(running, running.store.salvage());
+      if (this.running === running) this.#stop(running, running.store.salvage());
+      return;
     }
     if (this.running === running) running.node.start();
   }
@@ -193,9 +193,4 @@ export class WatchedTrackerLink extends TrackerLink {
       machine.options.onViolation(`${machine.ip} ${when} ${names[0]}, which it doesn't hold`);
     }
   }
-}
-
-/** Lets what was started go on until it has ended, one way or the other. */
-export function whenSettled(clock: VirtualClock, work: Promise<unknown>): Promise<string | null> {
-  return clock.run(work.then(() => null, messageOf), 60_000);
 }
