@@ -12,6 +12,7 @@ import { type FileState, isMissing, type Stamp } from "./disk.ts";
 import { messageOf } from "./errors.ts";
 import { FileAssembly } from "./file_assembly.ts";
 import type { FileIndex } from "./file_index.ts";
+import { HashPool } from "./hash_pool.ts";
 import { stepsOf } from "./file_hasher.ts";
 import {
   chunkCountOf,
@@ -67,6 +68,7 @@ interface Unfinished {
 export class ChunkFiles {
   readonly #options: ChunkFilesOptions;
   readonly #unfinished = new Map<string, Unfinished>();
+  readonly #hashes = new HashPool();
   #changed = new Map<string, Uint8Array>();
 
   constructor(options: ChunkFilesOptions) {
@@ -172,6 +174,7 @@ export class ChunkFiles {
     const path = directory.incomingPath(digest, chunk);
     return new DiskChunkWriter({
       disk: directory.disk,
+      hashes: this.#hashes,
       path,
       length: chunkLengthOf(length, chunk),
       leafCount: chunkLeavesOf(length),
@@ -182,8 +185,9 @@ export class ChunkFiles {
     });
   }
 
-  /** Stops putting files together ahead of time. */
-  dropAssemblies(): void {
+  /** Stops what is done ahead of time and on other threads. */
+  close(): void {
+    this.#hashes.close();
     for (const { begun } of this.#unfinished.values()) begun?.assembly?.drop();
   }
 

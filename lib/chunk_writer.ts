@@ -1,26 +1,22 @@
 /**
- * One chunk on its way to the disk: bytes are hashed and written as they come, in large steps, to a file that counts
- * for nothing until the hash is right.
+ * One chunk on its way to the disk: bytes are gathered to large pieces as they come, hashed on another thread and
+ * written to a file that counts for nothing until the hash is right.
  */
+import { blockBytes, digestBytes } from "./constants.ts";
 import type { Disk, DiskFile, Stamp } from "./disk.ts";
 import type { FileAssembly } from "./file_assembly.ts";
+import type { HashPool } from "./hash_pool.ts";
 import { equalBytes } from "./manifest.ts";
-import { TreeHasher } from "./merkle.ts";
+import { rootOfSubtrees } from "./merkle.ts";
 import type { ChunkWriter } from "./store.ts";
+import { type SharedBytes, WriteBuffer, writeBufferBytes } from "./write_buffers.ts";
 
-/** What is gathered before it is hashed and written: a multiple of a block. */
-const gatherBytes = 256 * 1024;
-
-/** Slices as long as this are written as they come when nothing is gathered. */
-const directBytes = 128 * 1024;
-
-/** Gathering buffers kept for the next chunks. */
-const maxSpareBuffers = 8;
-
-const spareBuffers: Uint8Array<ArrayBuffer>[] = [];
+/** Leaves of a piece that is hashed by itself. */
+const pieceLeaves = writeBufferBytes / blockBytes;
 
 export interface ChunkWriterOptions {
   disk: Disk;
+  hashes: HashPool;
   /** Where it is written; nothing lies there. */
   path: string;
   /** The chunk's bytes. */
@@ -40,13 +36,14 @@ export interface ChunkWriterOptions {
 export class DiskChunkWriter implements ChunkWriter {
   readonly #options: ChunkWriterOptions;
   #file: DiskFile | null = null;
-  #hasher = new TreeHasher();
-  #buffer: Uint8Array<ArrayBuffer> | null = null;
+  /** Of the pieces so far, in order. */
+  readonly #roots: (Uint8Array | Promise<Uint8Array>)[] = [];
+  #buffer: WriteBuffer | null = null;
   #gathered = 0;
   #written = 0;
   /** Null without a claim on it. */
   #assembly: ChunkWriterOptions["assembly"] = null;
-  #state: "open" | "overlong" | "ended" = "open";
+  #state: "open" | "overlong" | "ending" | "ended" = "open";
 
   constructor(options: ChunkWriterOptions) {
     this.#options = options;
@@ -54,7 +51,7 @@ export class DiskChunkWriter implements ChunkWriter {
 
   write(bytes: Uint8Array): void {
     if (this.#state === "overlong") return;
-    if (this.#state === "ended") throw new Error("Cannot write to a chunk that has ended");
+    if (this.#hasEnded) throw new Error("Cannot write to a chunk that has ended");
     if (this.#written + this.#gathered + bytes.length > this.#options.length) {
       this.#state = "overlong";
       return;
@@ -62,17 +59,18 @@ export class DiskChunkWriter implements ChunkWriter {
     this.#guarded(() => this.#take(bytes));
   }
 
-  finish(): Promise<"stored" | "corrupt"> {
-    return Promise.try(() => {
-      if (this.#state === "ended") throw new Error("Cannot finish a chunk that has ended");
-      return this.#guarded(() => this.#finish());
-    });
+  async finish(): Promise<"stored" | "corrupt"> {
+    if (this.#hasEnded) throw new Error("Cannot finish a chunk that has ended");
+    const isWhole = this.#guarded(() => this.#putRest());
+    this.#state = "ending";
+    const root = isWhole ? await this.#root() : null;
+    return this.#guarded(() => this.#conclude(root));
   }
 
   discard(): void {
     if (this.#state === "ended") return;
     this.#state = "ended";
-    if (this.#buffer && spareBuffers.length < maxSpareBuffers) spareBuffers.push(this.#buffer);
+    this.#buffer?.giveBack();
     this.#buffer = null;
     this.#release(false);
     if (!this.#file) return;
@@ -85,33 +83,42 @@ export class DiskChunkWriter implements ChunkWriter {
     }
   }
 
+  get #hasEnded(): boolean {
+    return this.#state === "ending" || this.#state === "ended";
+  }
+
   #take(bytes: Uint8Array): void {
     let rest = bytes;
-    if (this.#gathered === 0 && bytes.length >= directBytes) {
-      return this.#put(rest);
-    }
     while (rest.length > 0) {
-      this.#buffer ??= spareBuffers.pop() ?? new Uint8Array(gatherBytes);
-      const part = rest.subarray(0, gatherBytes - this.#gathered);
-      this.#buffer.set(part, this.#gathered);
+      this.#buffer ??= WriteBuffer.take();
+      const part = rest.subarray(0, writeBufferBytes - this.#gathered);
+      this.#buffer.bytes.set(part, this.#gathered);
       this.#gathered += part.length;
       rest = rest.subarray(part.length);
-      if (this.#gathered === gatherBytes) this.#putGathered();
+      if (this.#gathered === writeBufferBytes) this.#put(this.#buffer);
     }
   }
 
-  #putGathered(): void {
-    if (this.#gathered === 0) return;
-    this.#put(this.#buffer!.subarray(0, this.#gathered));
+  /** Has what is gathered hashed, and writes it meanwhile. */
+  #put(buffer: WriteBuffer): void {
+    const piece = buffer.bytes.subarray(0, this.#gathered);
+    this.#file ??= this.#create();
+    this.#hash(buffer, piece);
+    this.#buffer = null;
     this.#gathered = 0;
+    this.#file.write(piece, this.#written);
+    if (this.#assembly) this.#assembly.file.write(piece, this.#assembly.offset + this.#written);
+    this.#written += piece.length;
+    buffer.giveBack();
   }
 
-  #put(bytes: Uint8Array): void {
-    this.#file ??= this.#create();
-    this.#hasher.update(bytes);
-    this.#file.write(bytes, this.#written);
-    if (this.#assembly) this.#assembly.file.write(bytes, this.#assembly.offset + this.#written);
-    this.#written += bytes.length;
+  #hash(buffer: WriteBuffer, piece: SharedBytes): void {
+    const { hashes, leafCount } = this.#options;
+    const root = hashes.hash(piece, Math.min(leafCount, pieceLeaves));
+    this.#roots.push(root);
+    if (root instanceof Uint8Array) return;
+    buffer.share();
+    void root.then(() => buffer.giveBack());
   }
 
   #create(): DiskFile {
@@ -125,16 +132,30 @@ export class DiskChunkWriter implements ChunkWriter {
     this.#assembly = null;
   }
 
-  #finish(): "stored" | "corrupt" {
-    const { length, leafCount, hash, onVerified } = this.#options;
-    this.#putGathered();
-    const isWhole = this.#state === "open" && this.#written === length && this.#file !== null;
-    if (!isWhole || !equalBytes(this.#hasher.root(leafCount), hash)) {
+  /** Whether all bytes of the chunk came, and no more. */
+  #putRest(): boolean {
+    if (this.#buffer && this.#gathered > 0) this.#put(this.#buffer);
+    return this.#state === "open" && this.#written === this.#options.length && this.#file !== null;
+  }
+
+  async #root(): Promise<Uint8Array> {
+    const { leafCount } = this.#options;
+    const roots = await Promise.all(this.#roots);
+    if (leafCount <= pieceLeaves) return roots[0]!;
+    const joined = new Uint8Array(roots.length * digestBytes);
+    for (const [index, root] of roots.entries()) joined.set(root, index * digestBytes);
+    return rootOfSubtrees(joined, pieceLeaves, leafCount);
+  }
+
+  /** `root`: null if the chunk is wrong in any case. */
+  #conclude(root: Uint8Array | null): "stored" | "corrupt" {
+    const { hash, onVerified } = this.#options;
+    if (!root || !this.#file || !equalBytes(root, hash)) {
       this.discard();
       return "corrupt";
     }
-    const { stamp } = this.#file!.state();
-    this.#file!.close();
+    const { stamp } = this.#file.state();
+    this.#file.close();
     onVerified(stamp);
     this.#release(true);
     // Moved away: nothing is left to discard but the buffer.

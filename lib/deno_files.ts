@@ -201,7 +201,7 @@ export class DirectoryStore implements ChunkStore {
       ...this.#combining.values(),
       this.#syncs.flush(),
     ]);
-    this.#chunks.dropAssemblies();
+    this.#chunks.close();
     this.#files.flush();
     this.#reader.close();
     this.#index.close();

@@ -38,6 +38,9 @@ export const permissions: Record<string, string[]> = {
   ],
 };
 
+/** Modules that threads run, which the compiler doesn't see. */
+const workers: Record<string, string[]> = { peer: ["lib/hash_worker.ts"] };
+
 if (import.meta.main) Deno.exit(await main());
 
 async function main(): Promise<number> {
@@ -65,6 +68,7 @@ async function compile(
       "compile",
       "--quiet",
       ...permissions[program] ?? [],
+      ...(workers[program] ?? []).flatMap((path) => ["--include", path]),
       "--target",
       target,
       "--output",

@@ -2,9 +2,13 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { type ChunkWriterOptions, DiskChunkWriter } from "../lib/chunk_writer.ts";
 import { denoDisk } from "../lib/disk.ts";
+import { HashPool } from "../lib/hash_pool.ts";
 import { rootOf } from "../lib/merkle.ts";
 import { faultyDisk } from "./faulty_disk.ts";
 import { inDirectory, namesIn, sample } from "./store_fixture.ts";
+
+/** Without threads: what they do `hash_pool_test.ts` tests. */
+const hashes = new HashPool(0);
 
 Deno.test("DiskChunkWriter writes the same whatever the slices", () =>
   inDirectory(async (path) => {
@@ -31,7 +35,7 @@ Deno.test("DiskChunkWriter writes the same whatever the slices", () =>
 
 Deno.test("DiskChunkWriter leaves nothing of a chunk that failed", () =>
   inDirectory(async (path) => {
-    const bytes = sample(300_000);
+    const bytes = sample(600_000);
     const disk = faultyDisk({
       refuse: (operation) => {
         if (operation.startsWith("write")) throw new Error("refused");
@@ -58,6 +62,7 @@ Deno.test("DiskChunkWriter makes no file before there is something to write", ()
 function optionsFor(path: string, bytes: Uint8Array): ChunkWriterOptions {
   return {
     disk: denoDisk,
+    hashes,
     path: `${path}/incoming`,
     length: bytes.length,
     leafCount: 64,
