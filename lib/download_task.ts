@@ -370,7 +370,7 @@ export class DownloadTask implements DownloadHandle {
     this.#manifest = manifest;
     this.#manifestTimer?.cancel();
     const partial = await this.#swarm.store.begin(manifest);
-    if (this.isEnded) return;
+    if (this.isEnded) return this.#swarm.began(partial);
     this.#state = "downloading";
     this.#machine = new Download({
       chunkCount: chunkCountOf(manifest.length),
