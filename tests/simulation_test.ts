@@ -15,6 +15,9 @@ const regressions: { seed: number; steps: number; found: string }[] = [
     steps: 60,
     found: "a refusal on a replaced link that took the new one's source away",
   },
+  { seed: 1688, steps: 60, found: "a file from elsewhere that connected peers never heard of" },
+  { seed: 1702, steps: 60, found: "a download that waited for a file that lay in its directory" },
+  { seed: 1181, steps: 60, found: "a file begun by a cancelled download that was not announced" },
 ];
 
 Deno.test(`the system keeps its promises through ${seeds} seeds of trouble`, async () => {
