@@ -3,9 +3,9 @@
  * real peers, a real file, compared byte by byte in the end.
  */
 import { join } from "node:path";
-import { type JsonLine, Playground } from "../tests/programs.ts";
+import { type JsonLine, Playground, type Program } from "../tests/programs.ts";
 import { seededBytes } from "../tests/reference_digest.ts";
-import type { Expectation, LabPair } from "./lab_pairs.ts";
+import type { Expectation, LabPair, LabPeers } from "./lab_pairs.ts";
 import { at, NetLab } from "./net_lab.ts";
 
 const trackerIp = "203.0.113.1";
@@ -29,6 +29,8 @@ export interface AttemptOptions {
   bytes?: number;
   /** Absent: as fast as it goes where something direct is expected at once, else `patientRate`. */
   rate?: string;
+  /** Happens when half of the chunks are there. */
+  midway?(lab: NetLab, peers: LabPeers): Promise<void>;
 }
 
 export interface Attempt {
@@ -38,6 +40,10 @@ export interface Attempt {
   firstChunkMs: number | null;
   /** From the question for the file to the complete file, as the peer tells; null if it never was. */
   seconds: number | null;
+  /** The longest time without a chunk after `midway`, to a quarter of a second; null without it. */
+  stallMs: number | null;
+  /** How many chunks came over the network. */
+  fetched: number;
   /** Packets that were sent to addresses that nobody was told of. */
   strayPackets: number;
   /** Why it failed, with what the programs said; null if it did not. */
@@ -60,6 +66,8 @@ export async function attempt(pair: LabPair, options: AttemptOptions = {}): Prom
     via: null,
     firstChunkMs: null,
     seconds: null,
+    stallMs: null,
+    fetched: 0,
     strayPackets: 0,
     failure: null,
   };
@@ -95,9 +103,10 @@ export async function endAttempts(): Promise<void> {
 async function download(
   pair: LabPair,
   { lab, place, result }: Stage,
-  { bytes = fileBytes, rate = rateFor(pair) }: AttemptOptions,
+  { bytes = fileBytes, rate = rateFor(pair), midway }: AttemptOptions,
 ): Promise<void> {
-  const { seeder, downloader } = await pair.build(lab);
+  const peers = await pair.build(lab);
+  const { seeder, downloader } = peers;
   const trackerHost = await lab.addPublicHost(trackerIp);
   const { link } = await place.tracker(
     ["--host", trackerIp, "--port", trackerPort, "--public", trackerIp],
@@ -113,11 +122,17 @@ async function download(
   const readyAt = performance.now();
   const isOver = () => program.hasEnded || performance.now() - readyAt > limitMs;
   if (await firstChunk(target, isOver)) result.firstChunkMs = performance.now() - readyAt;
+  if (midway !== undefined) {
+    await program.event(isHalf, "half of the chunks", limitMs);
+    await midway(lab, peers);
+    result.stallMs = await longestStall(program);
+  }
   const ended = await program.end(limitMs);
   if (ended.code !== 0) throw new Error(`get ended with ${ended.code}\n${program.report()}`);
   const complete = program.events.find((event) => event["event"] === "complete") ?? {};
   result.via = viaOf(complete);
   result.seconds = Number(complete["seconds"]);
+  result.fetched = sourcesOf(complete).reduce((sum, { chunks }) => sum + chunks, 0);
   await compare(join(target, fileName), content);
 }
 
@@ -136,9 +151,33 @@ async function firstChunk(directory: string, isOver: () => boolean): Promise<boo
   }
 }
 
+function isHalf({ have, chunks }: JsonLine): boolean {
+  return Number(have) >= Number(chunks) / 2;
+}
+
+/** Until the program ends. */
+async function longestStall(program: Program): Promise<number> {
+  let have = 0;
+  let since = performance.now();
+  let longest = 0;
+  const isEnd = (event: JsonLine) => {
+    if (Number(event["have"]) > have || event["event"] === "complete") {
+      have = Number(event["have"]);
+      longest = Math.max(longest, performance.now() - since);
+      since = performance.now();
+    }
+    return event["event"] === "complete";
+  };
+  await program.event(isEnd, "end of the download", limitMs);
+  return longest;
+}
+
+function sourcesOf(complete: JsonLine): { via: string; chunks: number }[] {
+  return (complete["sources"] ?? []) as { via: string; chunks: number }[];
+}
+
 function viaOf(complete: JsonLine): string {
-  const sources = (complete["sources"] ?? []) as { via: string }[];
-  return sources.map((source) => source.via).join("+");
+  return sourcesOf(complete).map((source) => source.via).join("+");
 }
 
 async function compare(path: string, content: Uint8Array): Promise<void> {

@@ -10,11 +10,16 @@ import { type Recipe, recipes } from "./nat_recipes.ts";
  */
 export type Expectation = "direct" | "birthday" | "either" | "relayed";
 
+export interface LabPeers {
+  seeder: LabHost;
+  downloader: LabHost;
+}
+
 export interface LabPair {
   name: string;
   expected: Expectation;
   /** Builds what stands between the two. */
-  build(lab: NetLab): Promise<{ seeder: LabHost; downloader: LabHost }>;
+  build(lab: NetLab): Promise<LabPeers>;
 }
 
 /** What a peer may sit behind. */

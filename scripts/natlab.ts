@@ -2,9 +2,11 @@
  * Peers behind every kind of Linux NAT, each pair several times, and how they connect.
  *
  *     deno task natlab [--runs 3] [--pair TEXT]
+ *     deno task natlab --outages [--runs 3]
  *     deno task natlab --throughput [--runs 3] [--size 256MiB]
  *
- * `--pair` runs only the pairs whose name contains the text; `--throughput` measures how fast a file comes through
+ * `--pair` runs only the pairs whose name contains the text; `--outages` has routers restart or change their address
+ * under a download and tells how long it stood still; `--throughput` measures how fast a file comes through
  * a punched and through a relayed path, beside bare QUIC. Ends with 1 if a pair does not come to what it
  * must. Without root, or without network namespaces, it says so and does nothing.
  */
@@ -12,6 +14,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { ansiStyle, type Column, formatTable, plainStyle } from "../lib/format.ts";
 import { parseRate } from "../lib/rate.ts";
 import { type Attempt, attempt, endAttempts, isAsExpected } from "./lab_attempt.ts";
+import { attemptWithOutage, labOutages } from "./lab_outages.ts";
 import { type LabPair, labPairs } from "./lab_pairs.ts";
 import { throughputTable } from "./lab_throughput.ts";
 import { laboratoryObstacle, removeAbandonedLabs } from "./net_lab.ts";
@@ -26,9 +29,9 @@ Deno.exit(await main());
 async function main(): Promise<number> {
   const options = parseArgs(Deno.args, {
     string: ["runs", "pair", "size"],
-    boolean: ["throughput"],
+    boolean: ["outages", "throughput"],
     default: { runs: "3", size: "256MiB" },
-  }) as { runs: string; pair?: string; size: string; throughput: boolean };
+  }) as { runs: string; pair?: string; size: string; outages: boolean; throughput: boolean };
   const obstacle = await laboratoryObstacle();
   if (obstacle !== null) {
     console.log(`NAT laboratory skipped: ${obstacle}`);
@@ -43,6 +46,7 @@ async function main(): Promise<number> {
     for (const line of lines) console.log(line);
     return 0;
   }
+  if (options.outages) return await runOutages(Number(options.runs));
   const pairs = labPairs.filter(({ name }) => name.includes(options.pair ?? ""));
   const results = await runAll(pairs, Number(options.runs));
   tellTable(results);
@@ -65,6 +69,19 @@ async function runAll(pairs: LabPair[], runs: number): Promise<PairResult[]> {
     }
   }
   return results;
+}
+
+async function runOutages(runs: number): Promise<number> {
+  let failures = 0;
+  for (const outage of labOutages) {
+    for (let run = 1; run <= runs; run++) {
+      const { failure, stallMs, fetched, via } = await attemptWithOutage(outage);
+      if (failure !== null) failures++;
+      const stall = stallMs === null ? "" : `${stallMs.toFixed(0)} ms without a chunk, `;
+      console.log(`${outage.name}: ${failure ?? `${stall}${fetched} fetched, ${via}`}`);
+    }
+  }
+  return failures === 0 ? 0 : 1;
 }
 
 function tellAttempt(run: number, pair: LabPair, outcome: Attempt): void {

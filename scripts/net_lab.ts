@@ -16,12 +16,20 @@ const prefix = "p2p-lab-";
 
 const coreIp = "203.0.113.254";
 
+/** Of what hangs at the core. */
+const routesToCore = [
+  `route add ${coreIp}/32 dev wan`,
+  `route add default via ${coreIp} dev wan`,
+];
+
 const namespaceDirectory = "/run/netns";
 
 /** A namespace with a network of its own. */
 export interface LabHost {
   namespace: string;
   ip: string;
+  /** What it sits behind, if anything. */
+  router?: LabRouter;
 }
 
 export interface LabRouter extends LabHost {
@@ -36,6 +44,8 @@ export class NetLab {
   readonly #name: string;
   readonly #core: string;
   readonly #namespaces: string[] = [];
+  /** The core's end of the cable to each namespace. */
+  readonly #cables = new Map<string, string>();
   #cableCount = 0;
 
   static async create(): Promise<NetLab> {
@@ -73,7 +83,27 @@ export class NetLab {
 
   /** A host behind a router. */
   async addHost(router: LabRouter): Promise<LabHost> {
-    return await this.#attachToRouter(router, "eth");
+    return { ...await this.#attachToRouter(router, "eth"), router };
+  }
+
+  /** A router at the core loses all its mappings, as if switched off and on. */
+  async restart({ namespace }: LabRouter): Promise<void> {
+    await configure(namespace, ["link set wan down", "link set wan up", ...routesToCore]);
+  }
+
+  /** A router at the core gets another public address, and with it other mappings. */
+  async renumber(router: LabRouter, ip: string): Promise<void> {
+    const cable = this.#cables.get(router.namespace);
+    await configure(this.#core, [`route add ${ip}/32 dev ${cable}`, `route del ${router.ip}/32`]);
+    await nft(this.#core, `add element ip core known { ${ip} }`);
+    await configure(router.namespace, [
+      `addr add ${ip}/32 dev wan`,
+      `addr del ${router.ip}/32 dev wan`,
+      "link set wan down",
+      "link set wan up",
+      ...routesToCore,
+    ]);
+    router.ip = ip;
   }
 
   /** Packets that anybody sent, past the routers, to an address that isn't in the laboratory. */
@@ -114,9 +144,9 @@ export class NetLab {
     await configure(namespace, [
       `addr add ${ip}/32 dev wan`,
       "link set wan up",
-      `route add ${coreIp}/32 dev wan`,
-      `route add default via ${coreIp} dev wan`,
+      ...routesToCore,
     ]);
+    this.#cables.set(namespace, cable);
     await nft(this.#core, `add element ip core known { ${ip} }`);
     return { namespace, ip };
   }

@@ -5,6 +5,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
 import { attempt, isAsExpected } from "../scripts/lab_attempt.ts";
+import { attemptWithOutage, labOutages } from "../scripts/lab_outages.ts";
 import { labPairs } from "../scripts/lab_pairs.ts";
 import { at, type LabHost, laboratoryObstacle, NetLab } from "../scripts/net_lab.ts";
 import { type Recipe, recipes } from "../scripts/nat_recipes.ts";
@@ -126,6 +127,18 @@ for (const pair of labPairs.filter(({ name }) => shownPairs.includes(name))) {
       // A birthday punch may fail, if seldom; then the relay goes on.
       const isGood = isAsExpected(outcome, pair.expected) || pair.expected === "birthday";
       assert(isGood, `came by ${outcome.via}`);
+    },
+  });
+}
+
+for (const outage of labOutages) {
+  Deno.test({
+    name: `a download loses no chunk when ${outage.name}`,
+    ignore: obstacle !== null,
+    fn: async () => {
+      const { failure, fetched, via } = await attemptWithOutage(outage);
+      assertEquals(failure, null);
+      assertEquals(fetched, 16, `chunks fetched by ${via}`);
     },
   });
 }
