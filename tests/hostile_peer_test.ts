@@ -106,7 +106,7 @@ for (
     }
     await expectEnd(siege);
     const stored = siege.events.filter(({ type }) => type === "stored");
-    assertEquals(stored.length, what === "short" ? 0 : 1);
+    assert(stored.length <= extra, `${stored.length} chunks stored`);
   });
 }
 
