@@ -303,6 +303,7 @@ function turnPeerSession(session: PeerSession, random: SeededRandom, now: number
     case 4:
       return session.handleInput({ type: "tick" }, now);
     case 5:
+      if (random.below(10) > 0) return;
       return void session.takeData(random.below(2), random.below(200), now);
     default: {
       const message: PeerMessage | null = hostileMessage(random, frames.peer, decodePeerMessage);
