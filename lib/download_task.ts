@@ -462,9 +462,9 @@ export class DownloadTask implements DownloadHandle {
     this.#state = "combining";
     try {
       const path = await this.#swarm.store.combine(this.digest);
+      this.#swarm.combined(this.#manifest, path);
       if (this.isEnded) return;
       this.#path = path;
-      this.#swarm.combined(this.#manifest, path);
       this.#end("complete");
     } catch (error) {
       this.#fail(asUserError(error));

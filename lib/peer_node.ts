@@ -249,6 +249,8 @@ export class PeerNode implements PeerControl {
   #handleLinkEvent(link: PeerLink, event: LinkEvent): void {
     const digest = event.type === "manifest" ? event.manifest.digest : event.digest;
     const task = this.#taskOf(digest);
+    // A chunk that was being verified when its download ended is held all the same.
+    if (!task && event.type === "stored") this.#noteStored(digest, event.chunk);
     if (!task) return;
     // Who wants the file that is being downloaded here may have other chunks of it.
     if (event.type === "wanted") task.addSource(this.#links.to(link.peer) ?? link, null);

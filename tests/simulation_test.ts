@@ -18,6 +18,7 @@ const regressions: { seed: number; steps: number; found: string }[] = [
   { seed: 1688, steps: 60, found: "a file from elsewhere that connected peers never heard of" },
   { seed: 1702, steps: 60, found: "a download that waited for a file that lay in its directory" },
   { seed: 1181, steps: 60, found: "a file begun by a cancelled download that was not announced" },
+  { seed: 21_180, steps: 60, found: "a file combined after its cancelled download, not announced" },
 ];
 
 Deno.test(`the system keeps its promises through ${seeds} seeds of trouble`, async () => {

@@ -322,3 +322,36 @@ Deno.test("a download is complete when its file is put into the directory in ano
   const { state, path, have } = download.status();
   assertEquals([state, path, have], ["complete", "film from a stick", 4]);
 });
+
+/** Takes a second to verify a chunk and to combine a file. */
+class SlowStore extends MemoryStore {
+  wait: () => Promise<void> = () => Promise.resolve();
+
+  override openChunk(digest: Uint8Array, chunk: number) {
+    const writer = super.openChunk(digest, chunk);
+    return { ...writer, finish: () => this.wait().then(() => writer.finish()) };
+  }
+
+  override combine(digest: Uint8Array): Promise<string> {
+    return this.wait().then(() => super.combine(digest));
+  }
+}
+
+for (const [when, chunks] of [["a chunk is verified", 0], ["it is combined", 2]] as const) {
+  Deno.test(`what a download brings that is cancelled while ${when} is announced`, async () => {
+    const swarm = new MemorySwarm();
+    await swarm.join({ store: new MemoryStore({ film: randomBytes(2 * chunkBytes) }) });
+    const store = new SlowStore();
+    store.wait = () => new Promise((resolve) => void swarm.clock.setTimer(1000, resolve));
+    const leecher = await swarm.join({ store });
+    const download = leecher.node.download(await listedBy(swarm, leecher, "film"));
+    await swarm.clock.until(() => download.status().have === chunks, 60_000);
+    await swarm.clock.advance(500);
+    leecher.node.cancel(download.status().digest);
+    await swarm.clock.advance(5000);
+    const { files, incomplete } = leecher.node.status();
+    assertEquals([files, incomplete], [chunks / 2, 1 - chunks / 2]);
+    const { seeders, leechers } = await listedBy(swarm, leecher, "film");
+    assertEquals([seeders, leechers], [1 + files, incomplete]);
+  });
+}
