@@ -280,7 +280,7 @@ export class DownloadTask implements DownloadHandle {
   #locateAgain(): void {
     const { clock } = this.#swarm;
     const isAlone = this.#liveSources() === 0;
-    if (isAlone && clock.now() >= this.#hopeUntil) return this.#giveUp();
+    if (clock.now() >= this.#hopeUntil) return this.#giveUp();
     this.#locateTimer?.cancel();
     const pauseMs = isAlone ? locateMs.eager : locateMs.calm;
     this.#locateTimer = clock.setTimer(pauseMs, () => void this.#locate());
