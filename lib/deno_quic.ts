@@ -26,6 +26,9 @@ const maxWaiting = 256;
 /** Streams that a dialler may have open at once: each may park 1.25 MB that nobody reads. */
 const maxStreams = 16;
 
+/** What one read brings at most. */
+const readBufferBytes = 64 * 1024;
+
 /** How long the last packets get before the endpoint is gone. */
 const closeLingerMs = 50;
 
@@ -258,14 +261,16 @@ class QuicConnection implements Connection {
 }
 
 class QuicStream implements ByteStream {
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>;
+  readonly #reader: ReadableStreamBYOBReader;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #onEnd: () => void;
+  /** Goes to the reader and comes back with each read. */
+  #memory = new ArrayBuffer(readBufferBytes);
   #isReadEnded = false;
   #isWriteEnded = false;
 
   constructor(stream: Deno.QuicBidirectionalStream, onEnd: () => void) {
-    this.#reader = stream.readable.getReader();
+    this.#reader = stream.readable.getReader({ mode: "byob" });
     this.#writer = stream.writable.getWriter();
     this.#onEnd = onEnd;
     this.#reader.closed.catch(() => {});
@@ -274,7 +279,9 @@ class QuicStream implements ByteStream {
 
   async read(): Promise<Uint8Array<ArrayBuffer> | null> {
     for (;;) {
-      const { value, done } = await this.#reader.read();
+      if (this.#isReadEnded) return null;
+      const { value, done } = await this.#reader.read(new Uint8Array(this.#memory));
+      if (value) this.#memory = value.buffer;
       if (done) return this.#endReading();
       if (value.length > 0) return value;
     }
