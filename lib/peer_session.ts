@@ -21,6 +21,8 @@ const silentMs = 45_000;
 /** With something owed either way: how soon a silent peer is pinged, and how soon the path is doubted. */
 const anxiousMs = 1000;
 const doubtMs = 2500;
+/** How long after a chunk was handed to the transport, whose buffers hide its fate, the other side is watched. */
+const servedMs = 10_000;
 
 export type SessionInput =
   | { type: "tick" }
@@ -101,6 +103,8 @@ export class PeerSession {
   #waitingSince: number;
   #ping: { nonce: number; sentAt: number } | null = null;
   #pings = 0;
+  /** When a chunk was last handed to the transport. */
+  #servedAt = -Infinity;
   /** How far the worry about the present silence has gone. */
   #anxiety: "none" | "pinged" | "doubted" = "none";
 
@@ -164,10 +168,10 @@ export class PeerSession {
       { at: this.#pingAt, reason: "ping" },
       { at: this.#heardAt + silentMs, reason: "silent" },
     ];
-    if (!this.isQuiet && this.#anxiety === "none") {
+    if (this.#isExpectant && this.#anxiety === "none") {
       timeouts.push({ at: this.#waitingFrom() + anxiousMs, reason: "anxious" });
     }
-    if (!this.isQuiet && this.#anxiety === "pinged") {
+    if (this.#isExpectant && this.#anxiety === "pinged") {
       timeouts.push({ at: this.#waitingFrom() + doubtMs, reason: "doubt" });
     }
     return timeouts.reduce((next, timeout) => timeout.at < next.at ? timeout : next);
@@ -196,6 +200,7 @@ export class PeerSession {
         this.#theirInterests.delete(input.digest.toHex());
         return this.#send({ type: "lacking", digest: input.digest });
       case "served-chunk":
+        this.#servedAt = now;
         this.#owed.delete(chunkKey(input.digest, input.chunk));
         return;
       default:
@@ -207,7 +212,7 @@ export class PeerSession {
     if (now >= this.#heardAt + silentMs) {
       throw new ProtocolError("silent", "The peer has fallen silent");
     }
-    if (!this.isQuiet) this.#worry(now);
+    if (this.#isExpectant) this.#worry(now);
     if (now >= this.#pingAt) this.#sendPing(now);
   }
 
@@ -227,6 +232,11 @@ export class PeerSession {
     this.#pingAt = now + pingMs;
     this.#ping = { nonce: ++this.#pings, sentAt: now };
     this.#send({ type: "ping", nonce: this.#ping.nonce });
+  }
+
+  /** Whether silence is suspicious: something is owed, or was sent a moment ago and may never have arrived. */
+  get #isExpectant(): boolean {
+    return !this.isQuiet || this.#waitingFrom() < this.#servedAt + servedMs;
   }
 
   /** Since when nothing has come of what is owed. */

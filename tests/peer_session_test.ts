@@ -221,3 +221,18 @@ Deno.test("PeerSession has no doubts while this side itself reads nothing, and p
   assert(pings.at(-1)! > 60_000, `pings at ${pings}`);
   assertEquals(eventsOf(session), []);
 });
+
+Deno.test("PeerSession doubts the path when nothing is heard after a chunk was sent", () => {
+  const session = sessionOf();
+  session.handleInput({ type: "tick" }, 0);
+  receive(session, { type: "request", digest, chunk: 5 });
+  session.handleInput({ type: "served-chunk", digest, chunk: 5 }, 100);
+  transmitsOf(session);
+  eventsOf(session);
+  for (let rings = 0; rings < 2; rings++) {
+    session.handleInput({ type: "tick" }, session.pollTimeout().at);
+  }
+  assertEquals(eventsOf(session), [{ type: "doubtful" }]);
+  session.handleInput({ type: "message", stream: 0, message: { type: "pong", nonce: 9 } }, 20_000);
+  assertEquals(session.pollTimeout().reason, "ping");
+});
