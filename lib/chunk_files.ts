@@ -8,23 +8,21 @@
 import { clearBit, copyBits, emptyBits, isFull, setBit } from "./bitfield.ts";
 import { formatChunkName, hexOf, parseChunkName } from "./chunk_name.ts";
 import { type ChunkWriterOptions, DiskChunkWriter } from "./chunk_writer.ts";
-import { type FileState, isMissing, type Stamp } from "./disk.ts";
+import { isMissing, type Stamp } from "./disk.ts";
 import { messageOf } from "./errors.ts";
 import { FileAssembly } from "./file_assembly.ts";
 import type { FileIndex } from "./file_index.ts";
 import { HashPool } from "./hash_pool.ts";
-import { stepsOf } from "./file_hasher.ts";
+import { faultOfChunk } from "./file_hasher.ts";
 import {
   chunkCountOf,
   chunkLeavesOf,
   chunkLengthOf,
   chunkOffsetOf,
-  equalBytes,
   hashOfChunk,
   type Manifest,
   verifyManifest,
 } from "./manifest.ts";
-import { TreeHasher } from "./merkle.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
 import type { ChunkWriter, PartialFile } from "./store.ts";
@@ -301,7 +299,7 @@ export class ChunkFiles {
     try {
       const state = directory.disk.state(directory.path(name));
       if (state?.kind !== "file") return "done";
-      const fault = await this.#faultOf(begun, chunk, state);
+      const fault = await this.#faultOf(begun, chunk);
       // Stored from a source, or replaced, while it was read.
       if (directory.disk.state(directory.path(name))?.stamp !== state.stamp) return "unsettled";
       if (fault && Date.now() - state.modified < settleMs) return "unsettled";
@@ -315,19 +313,9 @@ export class ChunkFiles {
   }
 
   /** Null if the chunk is right. */
-  async #faultOf(begun: BegunFile, chunk: number, state: FileState): Promise<string | null> {
-    const { digest, length } = begun.manifest;
-    if (chunk >= chunkCountOf(length)) return "the file has no such chunk";
-    if (state.size !== chunkLengthOf(length, chunk)) return "its length is wrong";
-    const file = this.#options.directory.disk.open(this.pathOf(digest, chunk));
-    try {
-      const hasher = new TreeHasher();
-      for await (const bytes of stepsOf(file, state.size)) hasher.update(bytes);
-      const hash = hasher.root(chunkLeavesOf(length));
-      return equalBytes(hash, hashOfChunk(begun.manifest, chunk)) ? null : "its content is wrong";
-    } finally {
-      file.close();
-    }
+  async #faultOf({ manifest }: BegunFile, chunk: number): Promise<string | null> {
+    const file = this.#options.directory.disk.open(this.pathOf(manifest.digest, chunk));
+    return await faultOfChunk(file, chunk, manifest).finally(() => file.close());
   }
 
   #setAside(name: string, fault: string): void {

@@ -8,6 +8,9 @@ import type { UserErrorCode } from "./errors.ts";
 /** How a source is reached. */
 export type Via = "tcp" | "quic" | "punched" | "relayed";
 
+/** The better the path, the higher. */
+export const viaRank: Readonly<Record<Via, number>> = { relayed: 0, punched: 1, quic: 2, tcp: 3 };
+
 /** One name of one file on the tracker. The fields are those of `list --json`. */
 export interface ListedFile {
   digest: string;

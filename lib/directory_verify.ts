@@ -10,26 +10,12 @@
 import { parseChunkName, resemblesChunkName } from "./chunk_name.ts";
 import { digestBytes } from "./constants.ts";
 import { scanDirectory, type ScannedFile } from "./directory_scan.ts";
-import {
-  denoDisk,
-  type Disk,
-  type DiskFile,
-  type FileState,
-  isForbidden,
-  isMissing,
-} from "./disk.ts";
+import { denoDisk, type Disk, type FileState, isForbidden, isMissing } from "./disk.ts";
 import { messageOf, UserError } from "./errors.ts";
-import { hashFile, stepsOf } from "./file_hasher.ts";
+import { faultOfChunk, hashFile } from "./file_hasher.ts";
 import { FileIndex, type IndexedFile } from "./file_index.ts";
 import { privateDirectory } from "./file_name.ts";
-import {
-  chunkCountOf,
-  chunkLeavesOf,
-  chunkLengthOf,
-  equalBytes,
-  rootOfChunkHashes,
-} from "./manifest.ts";
-import { TreeHasher } from "./merkle.ts";
+import { chunkCountOf, equalBytes, rootOfChunkHashes } from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { ScanProgress, VerifyOptions, VerifySummary } from "./peer_factory.ts";
 import { SharedDirectory } from "./shared_directory.ts";
@@ -280,21 +266,6 @@ function taskFor({ name, state }: ScannedFile, row: IndexedFile | undefined): Ta
 /** Whether size and date are those of the file that was hashed: the beginning of its stamp. */
 function looksUnchanged({ stamp }: IndexedFile, { size, modified }: FileState): boolean {
   return stamp.startsWith(`${size} ${modified} `);
-}
-
-/** Null if the chunk is right. */
-async function faultOfChunk(
-  file: DiskFile,
-  chunk: number,
-  { length, hashes }: NonNullable<Content>,
-): Promise<string | null> {
-  const { size } = file.state();
-  if (chunk >= chunkCountOf(length)) return "the file has no such chunk";
-  if (size !== chunkLengthOf(length, chunk)) return "its length is wrong";
-  const hasher = new TreeHasher();
-  for await (const bytes of stepsOf(file, size)) hasher.update(bytes);
-  const expected = hashes.subarray(chunk * digestBytes, (chunk + 1) * digestBytes);
-  return equalBytes(hasher.root(chunkLeavesOf(length)), expected) ? null : "its content is wrong";
 }
 
 function isWellFormed({ length, hashes }: { length: number; hashes: Uint8Array }): boolean {

@@ -9,7 +9,16 @@
 import { type Disk, type DiskFile, type FileState, isMissing } from "./disk.ts";
 import { maxFileBytes } from "./constants.ts";
 import { messageOf } from "./errors.ts";
-import { ContentHasher } from "./manifest.ts";
+import {
+  chunkCountOf,
+  chunkLeavesOf,
+  chunkLengthOf,
+  ContentHasher,
+  equalBytes,
+  hashOfChunk,
+  type Manifest,
+} from "./manifest.ts";
+import { TreeHasher } from "./merkle.ts";
 
 const stepBytes = 1024 * 1024;
 
@@ -116,4 +125,20 @@ async function clockPast(modified: number): Promise<void> {
   const age = Date.now() - modified;
   if (age < 0 || age >= tick) return;
   await new Promise((resolve) => setTimeout(resolve, tick - age));
+}
+
+/** What is wrong with a chunk file; null if nothing is. */
+export async function faultOfChunk(
+  file: DiskFile,
+  chunk: number,
+  manifest: Pick<Manifest, "length" | "hashes">,
+): Promise<string | null> {
+  const { length } = manifest;
+  const { size } = file.state();
+  if (chunk >= chunkCountOf(length)) return "the file has no such chunk";
+  if (size !== chunkLengthOf(length, chunk)) return "its length is wrong";
+  const hasher = new TreeHasher();
+  for await (const bytes of stepsOf(file, size)) hasher.update(bytes);
+  const isRight = equalBytes(hasher.root(chunkLeavesOf(length)), hashOfChunk(manifest, chunk));
+  return isRight ? null : "its content is wrong";
 }

@@ -32,7 +32,7 @@ import {
 } from "./address.ts";
 import { birthdayDatagrams } from "./birthday.ts";
 import { type Candidate, maxCandidates, usableCandidates } from "./candidates.ts";
-import type { Via } from "./control.ts";
+import { type Via, viaRank } from "./control.ts";
 import { type BirthdayRole, birthdayRole, isDependent, type NatClass } from "./nat.ts";
 import type { RelayAddress, TransportKind } from "./ports.ts";
 
@@ -77,8 +77,6 @@ const surplusMs = 1000;
 const maxOpenPaths = 8;
 const maxLearned = 4;
 const maxBirthdayRuns = 2;
-
-const rankOf: Record<Via, number> = { relayed: 0, punched: 1, quic: 2, tcp: 3 };
 
 export type PathId = number;
 
@@ -583,7 +581,7 @@ export class HolePuncher {
   #supersedes(path: OpenPath, now: number): boolean {
     if (!this.#current) return true;
     const { path: current, since } = this.#current;
-    if (path.via !== current.via) return rankOf[path.via] > rankOf[current.via];
+    if (path.via !== current.via) return viaRank[path.via] > viaRank[current.via];
     return path.byLower && !current.byLower && now - since <= tieWindowMs;
   }
 
@@ -679,7 +677,7 @@ export class HolePuncher {
   }
 
   #improves(via: Via): boolean {
-    return this.#current === null || rankOf[via] > rankOf[this.#current.path.via];
+    return this.#current === null || viaRank[via] > viaRank[this.#current.path.via];
   }
 
   /** Whether a dial to this target works already, while its nomination is held back. */
@@ -708,7 +706,7 @@ export class HolePuncher {
 
 /** Better kind first, then dialled by the lower id, then older. */
 function compare(one: OpenPath, other: OpenPath): number {
-  return rankOf[other.via] - rankOf[one.via] || Number(other.byLower) - Number(one.byLower) ||
+  return viaRank[other.via] - viaRank[one.via] || Number(other.byLower) - Number(one.byLower) ||
     one.order - other.order;
 }
 

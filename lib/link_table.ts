@@ -2,11 +2,9 @@
  * The links to other peers: mostly one each, for a while several, when a better path takes over or both sides
  * asked to be introduced. All of them serve; one of each peer's is the one to ask on.
  */
-import type { Via } from "./control.ts";
+import { viaRank } from "./control.ts";
 import type { PeerLink } from "./peer_link.ts";
 import type { Connection } from "./ports.ts";
-
-const rankOf: Record<Via, number> = { relayed: 0, punched: 1, quic: 2, tcp: 3 };
 
 export class LinkTable {
   readonly #byConnection = new Map<Connection, PeerLink>();
@@ -48,7 +46,7 @@ export class LinkTable {
   choose(link: PeerLink): boolean {
     const current = this.#current.get(link.peer);
     if (current === link) return false;
-    if (current?.isOpen && rankOf[current.via] > rankOf[link.via]) return false;
+    if (current?.isOpen && viaRank[current.via] > viaRank[link.via]) return false;
     this.#current.set(link.peer, link);
     return true;
   }
@@ -60,7 +58,7 @@ export class LinkTable {
     if (!link || this.#current.get(link.peer) !== link) return undefined;
     this.#current.delete(link.peer);
     const others = this.allTo(link.peer).filter(({ isNominated }) => isNominated);
-    const next = others.sort((one, other) => rankOf[other.via] - rankOf[one.via])[0];
+    const next = others.sort((one, other) => viaRank[other.via] - viaRank[one.via])[0];
     if (next) this.#current.set(link.peer, next);
     return next;
   }

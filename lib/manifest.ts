@@ -64,7 +64,7 @@ export function chunkHash(bytes: Uint8Array, length: number): Uint8Array<ArrayBu
 }
 
 /** What the manifest says of chunk `chunk`. */
-export function hashOfChunk(manifest: Manifest, chunk: number): Uint8Array {
+export function hashOfChunk(manifest: Pick<Manifest, "hashes">, chunk: number): Uint8Array {
   return manifest.hashes.subarray(chunk * digestBytes, (chunk + 1) * digestBytes);
 }
 
