@@ -5,7 +5,6 @@
  */
 import type { SocketAddress } from "./address.ts";
 import { tokenBytes } from "./constants.ts";
-import type { Via } from "./control.ts";
 import { acceptFrom } from "./framed_stream.ts";
 import type { Applicant, Refusal } from "./handshake.ts";
 import { encodeId, type Identity } from "./identity.ts";
@@ -14,6 +13,7 @@ import {
   type Established,
   IntroducedPair,
   type Introduction,
+  type Nomination,
 } from "./introduced_pair.ts";
 import type { NatClass } from "./nat.ts";
 import { peerFrameLimits } from "./peer_link.ts";
@@ -58,8 +58,8 @@ export interface ConnectorOptions {
   isBanned(peer: string): boolean;
   /** A connection has come about: the other side may ask for something on it. */
   onOpened(established: Established): void;
-  /** The best connection to that peer, so far; `why` it is relayed. */
-  onNominated(connection: Connection, via: Via, why: string | null): void;
+  /** The best connection to that peer, so far. */
+  onNominated(connection: Connection, nomination: Nomination): void;
   /** To be closed as soon as nothing is under way on it. */
   onSurplus(connection: Connection): void;
   /** Nothing of what this peer asked for came about. */

@@ -110,6 +110,21 @@ export interface PeerStatus {
   uploads: Upload[];
 }
 
+/** A path to another peer that is in use from here on: the first one, or a better one than the last. */
+export interface PathInUse {
+  peer: string;
+  via: Via;
+  transport: "tcp" | "quic";
+  /** Where its packets go to: the peer, its NAT or the relay. */
+  address: string;
+  /** From the moment that the introduction reached this peer until the path could be used. */
+  milliseconds: number;
+  /** What was in use before; null for the first path. */
+  replaces: Via | null;
+  /** Why it is relayed; absent if it is not. */
+  whyRelayed?: string;
+}
+
 /** What `rescan` found. */
 export interface ScanSummary {
   files: number;
@@ -143,6 +158,8 @@ export interface PeerControl extends TrackerView {
   rescan(): Promise<ScanSummary>;
   /** Hears of what nobody asked for. */
   onNotice(listener: (notice: Notice) => void): void;
+  /** Hears of every path that comes into use, whichever side asked for it. */
+  onConnected(listener: (path: PathInUse) => void): void;
   /** Tells the tracker goodbye and ends everything. */
   quit(): Promise<void>;
 }

@@ -46,6 +46,15 @@ export interface Birthday {
   stop(): void;
 }
 
+/** A connection is the one to use. */
+export interface Nomination {
+  via: Via;
+  /** Why it is relayed; null if it is not. */
+  why: string | null;
+  /** Since the introduction arrived. */
+  milliseconds: number;
+}
+
 export interface BirthdayHit {
   localPort: number;
   remote: SocketAddress;
@@ -67,8 +76,7 @@ export interface PairOptions {
   /** Asks the tracker for a relayed path; null if it has none. */
   askRelay: ((token: Uint8Array) => Promise<RelayAddress>) | null;
   onOpened(established: Established): void;
-  /** `why`: the reason why it is relayed. */
-  onNominated(connection: Connection, via: Via, why: string | null): void;
+  onNominated(connection: Connection, nomination: Nomination): void;
   /** The connection is not needed any more: to be closed as soon as nothing is under way on it. */
   onSurplus(connection: Connection): void;
   /** `reasons`: why nothing ever came about; null when something did. */
@@ -79,6 +87,7 @@ export class IntroducedPair {
   readonly introduction: Introduction;
   readonly #options: PairOptions;
   readonly #machine: HolePuncher;
+  readonly #introducedAt: number;
   readonly #paths = new Map<PathId, Connection>();
   readonly #dials = new Map<PathId, AbortController>();
   /** By local port. */
@@ -91,6 +100,7 @@ export class IntroducedPair {
     const { introduction, identity, selfNat, allowLoopback, clock } = options;
     this.introduction = introduction;
     this.#options = options;
+    this.#introducedAt = clock.now();
     this.#machine = new HolePuncher(
       {
         selfId: identity.id,
@@ -107,7 +117,7 @@ export class IntroducedPair {
           birthday: options.birthday !== null && options.openEndpoint !== null,
         },
       },
-      clock.now(),
+      this.#introducedAt,
     );
   }
 
@@ -189,8 +199,10 @@ export class IntroducedPair {
 
   #handle(event: PunchEvent): void {
     if (event.type === "nominated") {
-      const connection = this.#paths.get(event.path);
-      if (connection) this.#options.onNominated(connection, event.via, event.why);
+      const { path, via, why } = event;
+      const connection = this.#paths.get(path);
+      const milliseconds = this.#options.clock.now() - this.#introducedAt;
+      if (connection) this.#options.onNominated(connection, { via, why, milliseconds });
       return;
     }
     this.close();

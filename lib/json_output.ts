@@ -2,7 +2,7 @@
  * The JSON records that `--json` prints, one per line: a contract with scripts. Fields are picked one by one, so
  * that a type that grows inside doesn't change what is printed.
  */
-import type { DownloadStatus, Holder, ListedFile, PeerStatus } from "./control.ts";
+import type { DownloadStatus, Holder, ListedFile, PathInUse, PeerStatus } from "./control.ts";
 
 export function fileRecord(file: ListedFile) {
   const { digest, name, length, chunks, seeders, leechers } = file;
@@ -17,6 +17,14 @@ export function holderRecord(holder: Holder) {
 export function readyRecord(status: PeerStatus) {
   const { peer, link, address } = status;
   return { event: "ready" as const, peer, link, address };
+}
+
+export function connectedRecord(path: PathInUse) {
+  const { peer, via, transport, address, replaces, whyRelayed } = path;
+  const milliseconds = Math.round(path.milliseconds * 10) / 10;
+  const facts = { peer, via, transport, address, milliseconds, replaces };
+  const why = whyRelayed === undefined ? {} : { whyRelayed };
+  return { event: "connected" as const, ...facts, ...why };
 }
 
 export function progressRecord(status: DownloadStatus) {

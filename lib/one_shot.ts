@@ -17,7 +17,7 @@ import { commandHelp, programHelp, version } from "./commands.ts";
 import type { PeerControl, PeerStatus, TrackerView } from "./control.ts";
 import { exitCode, UserError } from "./errors.ts";
 import { formatBytes, formatCount, formatRate } from "./format.ts";
-import { jsonLine, readyRecord } from "./json_output.ts";
+import { connectedRecord, jsonLine, readyRecord } from "./json_output.ts";
 import {
   type Environment,
   parseOptions,
@@ -189,14 +189,20 @@ async function runWork(action: PeerWork, session: PromptSession, prompt: Prompt)
 }
 
 /** Says who we are: to scripts always, to people what they need to bring others here. */
-function greet({ peer, context }: PromptSession): void {
-  const { output, settings } = context;
+function greet(session: PromptSession): void {
+  const { peer, context: { output, settings } } = session;
+  if (settings.json) return tellRecords(session);
   const status = peer.status();
-  if (settings.json) return output.print(jsonLine(readyRecord(status)));
   const shared = `${formatCount(status.files, "file")}, ${formatBytes(status.bytes)}`;
   output.print(`sharing ${displayName(settings.dir)}: ${shared}`);
   output.print(`join link: ${status.link}`);
   if (status.tracker === "connecting") output.note("peer: info: still looking for the tracker");
+}
+
+/** What scripts hear of, whatever the command: who we are, and every path that comes into use. */
+function tellRecords({ peer, board, context }: PromptSession): void {
+  context.output.print(jsonLine(readyRecord(peer.status())));
+  peer.onConnected((path) => board.tellRecord(connectedRecord(path)));
 }
 
 async function getFiles(
@@ -204,8 +210,8 @@ async function getFiles(
   session: PromptSession,
 ): Promise<number> {
   const { peer, board, context } = session;
-  const { output, settings, stop } = context;
-  if (settings.json) output.print(jsonLine(readyRecord(peer.status())));
+  const { settings, stop } = context;
+  if (settings.json) tellRecords(session);
   const { ended } = await untilStopped(startDownloads(peer, action.wanted, board), stop);
   const code = await untilStopped(ended, stop);
   if (code !== exitCode.done || !action.seed) return code;

@@ -6,17 +6,17 @@
 import { isFull } from "./bitfield.ts";
 import { Catalogue } from "./catalogue.ts";
 import { Connector, type Traversal } from "./connector.ts";
-import type { Established, Introduction } from "./introduced_pair.ts";
+import type { Established, Introduction, Nomination } from "./introduced_pair.ts";
 import { LinkTable } from "./link_table.ts";
 import type {
   Download,
   Holder,
   ListedFile,
   Notice,
+  PathInUse,
   PeerControl,
   PeerStatus,
   ScanSummary,
-  Via,
 } from "./control.ts";
 import { formatAddress } from "./address.ts";
 import { DownloadTask, type Swarm } from "./download_task.ts";
@@ -75,6 +75,7 @@ export class PeerNode implements PeerControl {
   readonly #misbehaviour = new Map<string, number>();
   readonly #banned = new Set<string>();
   readonly #listeners: ((notice: Notice) => void)[] = [];
+  readonly #pathListeners: ((path: PathInUse) => void)[] = [];
   #timer: Timer | null = null;
   #activeShare = 0;
   #adoptedAt = -Infinity;
@@ -89,7 +90,7 @@ export class PeerNode implements PeerControl {
       ...options,
       isBanned: (peer) => this.#banned.has(peer),
       onOpened: (established) => this.#addLink(established),
-      onNominated: (connection, via, why) => this.#nominate(connection, via, why),
+      onNominated: (connection, nomination) => this.#nominate(connection, nomination),
       onSurplus: (connection) => this.#links.of(connection)?.retire(),
       onUnreachable: (peer, reasons) => this.#noteUnreachable(peer, reasons),
     });
@@ -166,6 +167,10 @@ export class PeerNode implements PeerControl {
     this.#listeners.push(listener);
   }
 
+  onConnected(listener: (path: PathInUse) => void): void {
+    this.#pathListeners.push(listener);
+  }
+
   quit(): Promise<void> {
     return this.#quitting ??= this.#quit();
   }
@@ -235,11 +240,18 @@ export class PeerNode implements PeerControl {
     link.start();
   }
 
-  #nominate(connection: Connection, via: Via, why: string | null): void {
+  #nominate(connection: Connection, { via, why, milliseconds }: Nomination): void {
     const link = this.#links.of(connection);
     if (!link) return;
     link.nominate(via, why);
-    if (this.#links.choose(link)) this.#useLink(link);
+    const { peer } = link;
+    const replaces = this.#links.to(peer)?.via ?? null;
+    if (!this.#links.choose(link)) return;
+    const { kind: transport, remote } = connection;
+    const path = { peer, via, transport, address: formatAddress(remote), milliseconds, replaces };
+    const whole = why === null ? path : { ...path, whyRelayed: why };
+    for (const listener of this.#pathListeners) listener(whole);
+    this.#useLink(link);
   }
 
   #useLink(link: PeerLink): void {

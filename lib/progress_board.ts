@@ -70,6 +70,11 @@ export class ProgressBoard {
     if (more > 0) this.#options.output.note(`peer: info: and ${more} more downloads`);
   }
 
+  /** Prints what scripts should hear of beside the downloads. */
+  tellRecord(record: object): void {
+    if (!this.#isClosed) this.#guard(() => this.#options.output.print(jsonLine(record)));
+  }
+
   #tellRest({ name, have, chunks }: DownloadStatus): void {
     const counts = `${have} of ${formatCount(chunks, "chunk")} stay`;
     const text = `peer: info: ${displayName(name)}: ${counts}, the next get goes on from there`;

@@ -8,6 +8,7 @@ import type {
   Holder,
   ListedFile,
   Notice,
+  PathInUse,
   PeerControl,
   PeerStatus,
   ScanSummary,
@@ -120,6 +121,7 @@ export class FakePeer implements PeerControl {
   readonly downloads = new Map<string, FakeDownload>();
   quits = 0;
   notify: (notice: Notice) => void = () => {};
+  tellConnected: (path: PathInUse) => void = () => {};
 
   constructor(readonly files: ListedFile[], readonly clock: Clock) {}
 
@@ -169,6 +171,10 @@ export class FakePeer implements PeerControl {
 
   onNotice(listener: (notice: Notice) => void): void {
     this.notify = listener;
+  }
+
+  onConnected(listener: (path: PathInUse) => void): void {
+    this.tellConnected = listener;
   }
 
   quit(): Promise<void> {

@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import type { DownloadStatus, PeerStatus } from "../lib/control.ts";
 import {
   completeRecord,
+  connectedRecord,
   fileRecord,
   holderRecord,
   jsonLine,
@@ -61,6 +62,26 @@ const rows: [name: string, record: object, line: string][] = [
     "progress event",
     progressRecord(status),
     '{"event":"progress","digest":"ab","chunks":4,"have":3,"bytesPerSecond":5}',
+  ],
+  [
+    "connected event of a direct path",
+    connectedRecord(
+      {
+        ...{ peer: "p", via: "punched", transport: "quic", address: "1.2.3.4:5" },
+        ...{ milliseconds: 41.26, replaces: "relayed", extra: 6 },
+      } as never,
+    ),
+    '{"event":"connected","peer":"p","via":"punched","transport":"quic","address":"1.2.3.4:5",' +
+    '"milliseconds":41.3,"replaces":"relayed"}',
+  ],
+  [
+    "connected event of a relayed path",
+    connectedRecord({
+      ...{ peer: "p", via: "relayed", transport: "tcp", address: "1.2.3.4:5" },
+      ...{ milliseconds: 400, replaces: null, whyRelayed: "no UDP" },
+    }),
+    '{"event":"connected","peer":"p","via":"relayed","transport":"tcp","address":"1.2.3.4:5",' +
+    '"milliseconds":400,"replaces":null,"whyRelayed":"no UDP"}',
   ],
   [
     "complete event",

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import type { PathInUse } from "../lib/control.ts";
 import { exitCode, UserError } from "../lib/errors.ts";
 import type { PeerFactory } from "../lib/peer_factory.ts";
 import {
@@ -131,6 +132,36 @@ Deno.test("get --json prints ready, progress and complete", async () => {
     { peer: "alphaalphaalpha", via: "tcp", chunks: 3 },
     { peer: "betabetabetabeta", via: "quic", chunks: 1 },
   ]);
+});
+
+const path: PathInUse = {
+  ...{ peer: "p", via: "punched", transport: "quic", address: "198.51.100.7:4" },
+  ...{ milliseconds: 20, replaces: null },
+};
+
+Deno.test("get and share tell scripts of every path, after ready, and nobody else", async () => {
+  for (const command of ["share", `${tracked} get abcdef1`]) {
+    const { run, output, factory, stopping, clock } = stage();
+    clock.setTimer(100, () => factory.peer.tellConnected(path));
+    clock.setTimer(5_000, () => stopping.abort());
+    await run(`--json ${command}`);
+    const events = output.records.map((record) => record["event"]);
+    assertEquals(events.slice(0, 2), ["ready", "connected"], command);
+    assertEquals(output.records[1], { event: "connected", ...path });
+    const plain = stage();
+    plain.clock.setTimer(100, () => plain.factory.peer.tellConnected(path));
+    plain.clock.setTimer(5_000, () => plain.stopping.abort());
+    await plain.run(command);
+    assertEquals(plain.output.printed.filter((line) => line.includes("198.51")), []);
+  }
+});
+
+Deno.test("a path that comes into use when nobody reads any more is no fault", async () => {
+  const { run, output, factory, stopping, clock } = stage();
+  output.linesUntilClosed = 1;
+  clock.setTimer(100, () => factory.peer.tellConnected(path));
+  assertEquals(await run("--json share"), exitCode.done);
+  assertEquals([clock.now(), stopping.signal.aborted], [100, true]);
 });
 
 Deno.test("get starts nothing when one of several files isn't there", async () => {

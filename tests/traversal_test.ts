@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { DownloadStatus } from "../lib/control.ts";
+import type { DownloadStatus, PathInUse } from "../lib/control.ts";
 import type { NatClass } from "../lib/nat.ts";
 import { SeededRandom } from "./memory_network.ts";
 import { MemoryStore } from "./memory_store.ts";
@@ -105,6 +105,51 @@ Deno.test("a birthday punch takes over from the relay, and nothing reaches anybo
     );
     assertEquals(strangers, []);
   }
+});
+
+function pathsOf({ node }: NattedPeer): PathInUse[] {
+  const paths: PathInUse[] = [];
+  node.onConnected((path) => paths.push(path));
+  return paths;
+}
+
+Deno.test("both sides are told of a punched path, where it leads and how long it took", async () => {
+  const swarm = new NattedSwarm({ seed: 3 });
+  const one = await swarm.join(portRestricted, new MemoryStore({ film: bytes }));
+  const other = await swarm.join(portRestricted);
+  const told = [pathsOf(one), pathsOf(other)] as const;
+  assertEquals((await get(swarm, other)).state, "complete");
+  for (const [index, paths] of told.entries()) {
+    const [path, ...tied] = paths;
+    assertEquals([path?.via, path?.replaces], ["punched", null]);
+    // Where both sides' dials come through, the one of the lower id is agreed on.
+    assert(tied.length <= 1 && tied.every(({ replaces }) => replaces === "punched"));
+    if (path === undefined) continue;
+    assert(path.address.startsWith(`198.51.100.${2 - index}:`), path.address);
+    assertEquals([path.transport, path.peer === told[1 - index]?.[0]?.peer], ["quic", false]);
+    assertEquals("whyRelayed" in path, false);
+    // Some round trips of 32 ms between the two; the introduction reaches both at the same time.
+    assert(path.milliseconds >= 32 && path.milliseconds < 200, `${path.milliseconds}`);
+  }
+});
+
+Deno.test("a relayed path is told with its reason, and the punched one that takes over", async () => {
+  const swarm = new NattedSwarm({ seed: 4 });
+  await swarm.join(portRestricted, new MemoryStore({ film: bytes }));
+  const other = await swarm.join(symmetric);
+  const paths = pathsOf(other);
+  assertEquals((await get(swarm, other)).state, "complete");
+  await swarm.world.until(() => paths.length === 2, 5_000);
+  assertEquals(paths.map(({ via, replaces }) => [via, replaces]), [
+    ["relayed", null],
+    ["punched", "relayed"],
+  ]);
+  const [relayed, punched] = paths;
+  if (relayed === undefined || punched === undefined) return;
+  assertEquals(relayed.whyRelayed, "nothing has come through directly");
+  assert(relayed.address.startsWith("203.0.113.1:"), "the relay's own address");
+  assert(punched.address.startsWith("198.51.100.1:"), "the other side's NAT");
+  assert(relayed.milliseconds > 400 && punched.milliseconds > relayed.milliseconds);
 });
 
 const classes: { nat: NatOptions | null; natClass: NatClass }[] = [
