@@ -3,7 +3,14 @@
  * or as JSON records, and returns an exit code; what the user can act on is thrown as `UserError`.
  */
 import { displayName } from "./file_name.ts";
-import type { Holder, ListedFile, PeerControl, PeerStatus, TrackerView } from "./control.ts";
+import type {
+  Holder,
+  ListedFile,
+  PeerControl,
+  PeerStatus,
+  Source,
+  TrackerView,
+} from "./control.ts";
 import { exitCode, UserError } from "./errors.ts";
 import {
   type Column,
@@ -291,7 +298,7 @@ function downloadRows(status: PeerStatus): string[][] {
     const rate = download.state === "downloading" ? formatRate(download.bytesPerSecond) : "";
     const chunks = `${download.have} of ${download.chunks}`;
     const own = [displayName(download.name), download.state, chunks, rate];
-    const sources = download.sources.map((source) => [
+    const sources = presentOrLast(download.sources).map((source) => [
       shownPeer(source.peer),
       source.connected ? source.via : "gone",
       source.roundTripMs === null ? "" : `${source.roundTripMs.toFixed(1)} ms`,
@@ -299,6 +306,11 @@ function downloadRows(status: PeerStatus): string[][] {
     if (sources.length === 0) return [own];
     return sources.map((cells, index) => [...(index === 0 ? own : ["", "", "", ""]), ...cells]);
   });
+}
+
+/** Of every peer the path in use, or the last one. */
+function presentOrLast(sources: readonly Source[]): Source[] {
+  return [...new Map(sources.map((source) => [source.peer, source])).values()];
 }
 
 const uploadColumns: readonly Column[] = [

@@ -32,13 +32,16 @@ export interface Holder {
   complete: boolean;
 }
 
-/** A peer that a download takes, or took, chunks from. */
+/**
+ * A peer that a download takes, or took, chunks from, by one kind of path. A peer whose path has changed is there
+ * once for each kind.
+ */
 export interface Source {
   peer: string;
-  /** Whether there is a connection now. */
+  /** Whether that is the path in use now. */
   connected: boolean;
   via: Via;
-  /** Chunks that came from it. */
+  /** Chunks that came from it by such a path. */
   chunks: number;
   bytesPerSecond: number;
   /** Null until measured. */

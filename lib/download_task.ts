@@ -69,12 +69,14 @@ export interface DownloadTaskOptions {
 
 interface SourceRecord {
   peer: string;
-  via: Via;
   /** Null when the connection has ended. */
   link: PeerLink | null;
   /** Null until told. */
   held: Uint8Array | null;
-  chunks: number;
+  /** Chunks that came, by the link. What kind of path a link is may be known only later. */
+  byLink: Map<PeerLink, number>;
+  /** Chunks that came, by the kind of path, on links that have ended. */
+  byVia: Map<Via, number>;
 }
 
 export class DownloadTask implements DownloadHandle {
@@ -173,10 +175,10 @@ export class DownloadTask implements DownloadHandle {
     const known = this.#sources.get(link.peer);
     const record: SourceRecord = {
       peer: link.peer,
-      via: link.via,
       link,
       held: held ?? known?.held ?? null,
-      chunks: known?.chunks ?? 0,
+      byLink: known?.byLink ?? new Map(),
+      byVia: known?.byVia ?? new Map(),
     };
     this.#sources.set(link.peer, record);
     known?.link?.cancelWaiting(this.digest);
@@ -188,6 +190,7 @@ export class DownloadTask implements DownloadHandle {
 
   linkDown(link: PeerLink): void {
     const record = this.#sources.get(link.peer);
+    if (record) settle(record, link);
     if (record?.link !== link) return;
     record.link = null;
     this.#askedAt.delete(link.peer);
@@ -241,7 +244,7 @@ export class DownloadTask implements DownloadHandle {
         this.#noteProgress(event.count);
         return this.#input({ type: "bytes-arrived", source: link.peer, count: event.count });
       case "stored":
-        return this.#noteStored(record, event.chunk);
+        return this.#noteStored(record, { link, chunk: event.chunk });
       case "corrupt":
         return this.#input({ type: "chunk-corrupt", source: link.peer, chunk: event.chunk });
       case "rejected":
@@ -402,10 +405,10 @@ export class DownloadTask implements DownloadHandle {
     this.#input({ type: "source-joined", source: record.peer, held: record.held });
   }
 
-  #noteStored(record: SourceRecord, chunk: number): void {
+  #noteStored(record: SourceRecord, { link, chunk }: { link: PeerLink; chunk: number }): void {
     if (!this.#machine?.wants(chunk)) return;
-    record.chunks++;
-    record.via = record.link?.via ?? record.via;
+    record.byLink.set(link, (record.byLink.get(link) ?? 0) + 1);
+    if (!link.isOpen) settle(record, link);
     this.#swarm.stored(this.digest, chunk);
     this.#input({ type: "chunk-stored", source: record.peer, chunk });
   }
@@ -493,17 +496,33 @@ export class DownloadTask implements DownloadHandle {
   }
 
   #sourceStatus(now: number): Source[] {
-    const useful = [...this.#sources.values()].filter(({ link, chunks }) => link || chunks > 0);
-    return useful.map(({ peer, via, chunks, link }) => ({
-      peer,
-      connected: link !== null,
-      via: link?.via ?? via,
-      chunks,
-      bytesPerSecond: this.isEnded ? 0 : this.#machine?.rateOf(peer, now) ?? 0,
-      roundTripMs: link?.roundTripMs ?? null,
-      ...(link?.whyRelayed ? { whyRelayed: link.whyRelayed } : {}),
-    }));
+    return [...this.#sources.values()].flatMap((record) => {
+      const bytesPerSecond = this.isEnded ? 0 : this.#machine?.rateOf(record.peer, now) ?? 0;
+      return waysOf(record, bytesPerSecond);
+    });
   }
+}
+
+/** What came on a link that has ended, which need not be remembered any more. */
+function settle({ byLink, byVia }: SourceRecord, link: PeerLink): void {
+  const chunks = byLink.get(link);
+  if (chunks === undefined) return;
+  byLink.delete(link);
+  byVia.set(link.via, (byVia.get(link.via) ?? 0) + chunks);
+}
+
+/** One for every kind of path by which chunks came from a peer, or come at present, which is the last one. */
+function waysOf({ peer, link, byLink, byVia }: SourceRecord, bytesPerSecond: number): Source[] {
+  const taken = new Map(byVia);
+  for (const [{ via }, chunks] of byLink) taken.set(via, (taken.get(via) ?? 0) + chunks);
+  const idle = { connected: false, bytesPerSecond: 0, roundTripMs: null };
+  const past = [...taken].filter(([via]) => via !== link?.via)
+    .map(([via, chunks]): Source => ({ peer, ...idle, via, chunks }));
+  if (!link) return past;
+  const { via, roundTripMs, whyRelayed } = link;
+  const present = { peer, connected: true, via, chunks: taken.get(via) ?? 0 };
+  const why = whyRelayed ? { whyRelayed } : {};
+  return [...past, { ...present, bytesPerSecond, roundTripMs, ...why }];
 }
 
 function asUserError(error: unknown): UserError {

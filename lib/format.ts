@@ -2,7 +2,7 @@
  * Text for people: sizes, rates, durations, tables and progress lines that fit a width, shortened digests, and
  * names made harmless. Pure: widths are in terminal columns, styles are given, nothing is printed.
  */
-import type { DownloadStatus, Source, Via } from "./control.ts";
+import type { DownloadStatus, Source } from "./control.ts";
 import { displayName } from "./file_name.ts";
 
 const binaryUnits = ["KiB", "MiB", "GiB", "TiB", "PiB"] as const;
@@ -209,15 +209,20 @@ function padCell(text: string, width: number, column: Column): string {
   return column.align === "right" ? padding + fitted : fitted + padding;
 }
 
-/** `3 sources: 2 tcp, 1 quic`, `1 source: tcp`, `no source`. */
-export function formatSources(sources: readonly Pick<Source, "via">[]): string {
+/** `3 sources: 2 tcp, 1 quic`, `1 source: relayed then punched`, `no source`. */
+export function formatSources(sources: readonly Pick<Source, "peer" | "via">[]): string {
   if (sources.length === 0) return "no source";
-  const kinds = new Map<Via, number>();
-  for (const { via } of sources) kinds.set(via, (kinds.get(via) ?? 0) + 1);
-  const [only] = kinds.keys();
-  if (kinds.size === 1) return `${formatCount(sources.length, "source")}: ${only}`;
-  const parts = [...kinds].map(([via, count]) => `${count} ${via}`);
-  return `${formatCount(sources.length, "source")}: ${parts.join(", ")}`;
+  const ways = new Map<string, string>();
+  for (const { peer, via } of sources) {
+    const earlier = ways.get(peer);
+    ways.set(peer, earlier === undefined ? via : `${earlier} then ${via}`);
+  }
+  const counts = new Map<string, number>();
+  for (const way of ways.values()) counts.set(way, (counts.get(way) ?? 0) + 1);
+  const [only] = counts.keys();
+  const total = formatCount(ways.size, "source");
+  if (counts.size === 1) return `${total}: ${only}`;
+  return `${total}: ${[...counts].map(([way, count]) => `${count} ${way}`).join(", ")}`;
 }
 
 export interface ProgressOptions {
@@ -287,7 +292,7 @@ function fetchFacts(status: DownloadStatus): string[] {
   if (status.have <= status.resumed) return ["nothing had to be fetched"];
   const facts = [formatDuration(status.seconds)];
   if (status.seconds > 0) facts.push(formatRate(fetchedBytes(status) / status.seconds));
-  facts.push(formatSources(status.sources));
+  facts.push(formatSources(status.sources.filter(({ chunks }) => chunks > 0)));
   if (status.resumed > 0) facts.push(`${formatCount(status.resumed, "chunk")} resumed`);
   return facts;
 }

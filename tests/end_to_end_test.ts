@@ -572,7 +572,9 @@ function completeEvent(events: JsonLine[]): JsonLine {
 function chunksBySource(complete: JsonLine): Record<string, number> {
   const sources = complete["sources"] as { peer: string; via: string; chunks: number }[];
   for (const { via } of sources) assertMatch(via, /^(tcp|quic|punched|relayed)$/);
-  return Object.fromEntries(sources.map(({ peer, chunks }) => [peer, chunks]));
+  const counts: Record<string, number> = {};
+  for (const { peer, chunks } of sources) counts[peer] = (counts[peer] ?? 0) + chunks;
+  return counts;
 }
 
 /** The directory holds these complete files with this content and nothing else of ours. */

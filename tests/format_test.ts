@@ -159,6 +159,10 @@ Deno.test("formatSources() counts the ways", () => {
   assertEquals(formatSources(via("quic")), "1 source: quic");
   assertEquals(formatSources(via("tcp", "tcp")), "2 sources: tcp");
   assertEquals(formatSources(via("tcp", "relayed", "tcp")), "3 sources: 2 tcp, 1 relayed");
+  const changed = via("relayed", "punched").map((source) => ({ ...source, peer: "p" }));
+  assertEquals(formatSources(changed), "1 source: relayed then punched");
+  const more = [...changed, ...via("tcp")];
+  assertEquals(formatSources(more), "2 sources: 1 relayed then punched, 1 tcp");
 });
 
 Deno.test("formatProgress() tells percent, rate, time left and sources in 80 columns", () => {

@@ -13,6 +13,7 @@ import { PeerNode } from "../lib/peer_node.ts";
 import { Relay } from "../lib/relay.ts";
 import { TrackerLink } from "../lib/tracker_link.ts";
 import { TrackerNode } from "../lib/tracker_node.ts";
+import type { TransferRates } from "../lib/transfer_limits.ts";
 import { MemoryStore } from "./memory_store.ts";
 import { NatBox, type NatOptions, SeededRandom, SimulatedHost } from "./simulated_network.ts";
 import { SimulatedQuicEndpoint, SimulatedSocket, SimulatedWorld } from "./simulated_sockets.ts";
@@ -74,7 +75,11 @@ export class NattedSwarm {
   }
 
   /** A peer behind a NAT of its own; null: with a public address. */
-  async join(nat: NatOptions | null, store = new MemoryStore()): Promise<NattedPeer> {
+  async join(
+    nat: NatOptions | null,
+    store = new MemoryStore(),
+    rates: TransferRates = { up: 0, down: 0 },
+  ): Promise<NattedPeer> {
     const host = this.#hostBehind(nat);
     const { clock } = this.world;
     const identity = generateIdentity();
@@ -108,7 +113,7 @@ export class NattedSwarm {
       tracker,
       traversal: this.#traversal({ host, identity, quic, tracker, discovery, openedPorts }),
       link: formatJoinLink(this.link),
-      rates: { up: 0, down: 0 },
+      rates,
       clock,
       random: this.#random,
     });

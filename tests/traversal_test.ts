@@ -97,7 +97,7 @@ Deno.test("a birthday punch takes over from the relay, and nothing reaches anybo
   const one = await swarm.join(portRestricted, new MemoryStore({ film: bytes }));
   const other = await swarm.join(symmetric);
   assertEquals((await get(swarm, other)).state, "complete");
-  const via = () => other.node.status().downloads[0]?.sources[0]?.via;
+  const via = () => other.node.status().downloads[0]?.sources.at(-1)?.via;
   await swarm.world.until(() => via() === "punched", 5_000);
   for (const { host } of [one, other]) {
     const strangers = [...host.sent.keys()].filter((ip) =>
@@ -150,6 +150,20 @@ Deno.test("a relayed path is told with its reason, and the punched one that take
   assert(relayed.address.startsWith("203.0.113.1:"), "the relay's own address");
   assert(punched.address.startsWith("198.51.100.1:"), "the other side's NAT");
   assert(relayed.milliseconds > 400 && punched.milliseconds > relayed.milliseconds);
+});
+
+Deno.test("chunks that came relayed are not told as punched when a punched path takes over", async () => {
+  const swarm = new NattedSwarm({ seed: 4 });
+  const film = new SeededRandom(6).bytes(20 * 262_144);
+  await swarm.join(portRestricted, new MemoryStore({ film }));
+  const rates = { up: 0, down: 3_000_000 };
+  const other = await swarm.join(symmetric, new MemoryStore(), rates);
+  const { state, sources } = await get(swarm, other);
+  assertEquals([state, sources.map(({ via }) => via)], ["complete", ["relayed", "punched"]]);
+  const counts = sources.map(({ chunks }) => chunks);
+  assert(counts.every((count) => count > 0), `${counts}`);
+  assertEquals(counts.reduce((sum, count) => sum + count, 0), 20);
+  assertEquals(sources.map(({ connected }) => connected), [false, true]);
 });
 
 const classes: { nat: NatOptions | null; natClass: NatClass }[] = [
