@@ -26,8 +26,12 @@ const maxWaiting = 256;
 /** Streams that a dialler may have open at once: each may park 1.25 MB that nobody reads. */
 const maxStreams = 16;
 
-/** What one read brings at most. */
-const readBufferBytes = 64 * 1024;
+/** What one read brings at most, and at first: most connections to a tracker never need more. */
+const maxReadBytes = 64 * 1024;
+const minReadBytes = 4 * 1024;
+
+/** A read that brings less than this part of what it could was given too much memory. */
+const emptyShare = 8;
 
 /** How long the last packets get before the endpoint is gone. */
 const closeLingerMs = 50;
@@ -265,7 +269,7 @@ class QuicStream implements ByteStream {
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
   readonly #onEnd: () => void;
   /** Goes to the reader and comes back with each read. */
-  #memory = new ArrayBuffer(readBufferBytes);
+  #memory = new ArrayBuffer(minReadBytes);
   #isReadEnded = false;
   #isWriteEnded = false;
 
@@ -283,8 +287,18 @@ class QuicStream implements ByteStream {
       const { value, done } = await this.#reader.read(new Uint8Array(this.#memory));
       if (value) this.#memory = value.buffer;
       if (done) return this.#endReading();
-      if (value.length > 0) return value;
+      if (value.length > 0) return this.#refit(value);
     }
+  }
+
+  /** Ten thousand idle connections must not hold a large buffer each: memory follows what comes. */
+  #refit(value: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+    const bytes = this.#memory.byteLength;
+    const isFull = value.length === bytes && bytes < maxReadBytes;
+    const isEmpty = value.length * emptyShare < bytes && bytes > minReadBytes;
+    if (isFull) this.#memory = new ArrayBuffer(bytes * 2);
+    if (isEmpty) this.#memory = new ArrayBuffer(bytes / 2);
+    return value;
   }
 
   write(bytes: Uint8Array): Promise<void> {
