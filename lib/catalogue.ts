@@ -113,6 +113,11 @@ export class Catalogue {
     return holding ? announcedOf(holding) : null;
   }
 
+  /** No more than `limit` contents, as they are announced. */
+  first(limit: number): AnnouncedFile[] {
+    return this.#holdings.values().take(limit).map(announcedOf).toArray();
+  }
+
   /** Everything, as a tracker that knows nothing must hear it. */
   announcements(): AnnouncedFile[] {
     this.#touched.clear();

@@ -51,6 +51,9 @@ export interface Source {
 }
 
 export type DownloadState =
+  /** Waits for its turn. */
+  | "queued"
+  | "paused"
   | "locating"
   | "downloading"
   | "combining"
@@ -85,6 +88,16 @@ export interface Download {
   status(): DownloadStatus;
   /** Resolves when it has ended: complete, cancelled or failed. Never rejects. */
   readonly done: Promise<DownloadStatus>;
+}
+
+/** Content that is shared from here, whole or in part. */
+export interface SharedFile {
+  digest: string;
+  names: string[];
+  length: number;
+  chunks: number;
+  /** How many of the chunks are held. */
+  have: number;
 }
 
 /** A peer that takes chunks from us. */
@@ -157,6 +170,10 @@ export interface PeerControl extends TrackerView {
   /** False if there is no such download under way. Its chunks stay. */
   cancel(digest: string): boolean;
   status(): PeerStatus;
+  /** What is shared, no more than `limit` of it. */
+  shared(limit: number): SharedFile[];
+  /** A bitfield of the chunks held of a content; null if none are. */
+  heldChunks(digest: string): Uint8Array | null;
   /** Looks at the directory afresh and announces what changed. */
   rescan(): Promise<ScanSummary>;
   /** Hears of what nobody asked for. */
@@ -165,4 +182,12 @@ export interface PeerControl extends TrackerView {
   onConnected(listener: (path: PathInUse) => void): void;
   /** Tells the tracker goodbye and ends everything. */
   quit(): Promise<void>;
+}
+
+/** A running peer whose downloads wait for their turn and can be paused. */
+export interface ManagedPeer extends PeerControl {
+  /** False if there is no such download that could be paused. Its chunks stay. */
+  pause(digest: string): boolean;
+  /** False if there is no such download that is paused. */
+  resume(digest: string): boolean;
 }

@@ -3,7 +3,7 @@
  * It knows the store, the tracker, the connector and the links only by their interfaces, so that whole swarms run
  * in memory under a virtual clock.
  */
-import { isFull } from "./bitfield.ts";
+import { countBits, isFull } from "./bitfield.ts";
 import { Catalogue } from "./catalogue.ts";
 import { Connector, type Traversal } from "./connector.ts";
 import type { Established, Introduction, Nomination } from "./introduced_pair.ts";
@@ -17,6 +17,7 @@ import type {
   PeerControl,
   PeerStatus,
   ScanSummary,
+  SharedFile,
 } from "./control.ts";
 import { formatAddress } from "./address.ts";
 import { DownloadTask, type Swarm } from "./download_task.ts";
@@ -155,6 +156,18 @@ export class PeerNode implements PeerControl {
       downloads: [...this.#downloads.values()].map((task) => task.status()),
       uploads: this.#uploads(),
     };
+  }
+
+  shared(limit: number): SharedFile[] {
+    return this.#catalogue.first(limit).map(({ digest, names, length, held }) => {
+      const chunks = chunkCountOf(length);
+      const have = held === null ? chunks : countBits(held);
+      return { digest: digest.toHex(), names, length, chunks, have };
+    });
+  }
+
+  heldChunks(digest: string): Uint8Array | null {
+    return this.#catalogue.bitfield(Uint8Array.fromHex(digest));
   }
 
   async rescan(): Promise<ScanSummary> {

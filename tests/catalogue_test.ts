@@ -171,3 +171,15 @@ function bits(chunkCount: number, held: number[]): Uint8Array {
   for (const chunk of held) setBit(result, chunk);
   return result;
 }
+
+Deno.test("first() gives no more than asked for, and forgets no news", () => {
+  const catalogue = new Catalogue();
+  const files = [1, 2, 3].map((seed) => ({
+    digest: new Uint8Array(32).fill(seed),
+    length: 5,
+    names: [`file ${seed}`],
+  }));
+  catalogue.setFiles(files, []);
+  assertEquals(catalogue.first(2).map(({ names }) => names[0]), ["file 1", "file 2"]);
+  assertEquals(catalogue.drain().announce.length, 3);
+});

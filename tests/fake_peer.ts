@@ -2,6 +2,7 @@
  * A peer, a tracker and an output that exist only in memory: whole invocations run on them under a virtual
  * clock. A file's first six digits tell what becomes of its download, see `fatePrefixes`.
  */
+import { fullBits } from "../lib/bitfield.ts";
 import type {
   Download,
   DownloadStatus,
@@ -12,6 +13,7 @@ import type {
   PeerControl,
   PeerStatus,
   ScanSummary,
+  SharedFile,
   Source,
 } from "../lib/control.ts";
 import { UserError } from "../lib/errors.ts";
@@ -163,6 +165,17 @@ export class FakePeer implements PeerControl {
       ...{ tracker: "connected" as const, trackerVia: "quic" as const },
       ...{ files: 2, bytes: 3 * 2 ** 20, incomplete: 1, downloads, uploads },
     };
+  }
+
+  shared(limit: number): SharedFile[] {
+    return this.files.slice(0, limit).map(({ digest, name, length, chunks }) => ({
+      ...{ digest, names: [name], length, chunks, have: chunks },
+    }));
+  }
+
+  heldChunks(digest: string): Uint8Array | null {
+    const file = this.files.find((each) => each.digest === digest);
+    return file === undefined ? null : fullBits(file.chunks);
   }
 
   rescan(): Promise<ScanSummary> {

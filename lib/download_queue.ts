@@ -1,0 +1,228 @@
+/**
+ * A running peer whose downloads wait for their turn and can be paused.
+ *
+ * Rules:
+ * - So many downloads of more than one chunk are at work at once; the others are queued, first come, first
+ *   served. Files of one chunk are cheap and wait for nobody.
+ * - A paused download is one that was cancelled below and is begun again when it is resumed: its chunks stay. It
+ *   doesn't hold up the queue, and joins its end when it is resumed.
+ * - For whoever asked, a download is one thing from the wish to its end, however often it was paused.
+ * - What has ended is remembered for `status`, the latest only.
+ */
+import type {
+  Download,
+  DownloadState,
+  DownloadStatus,
+  ListedFile,
+  ManagedPeer,
+  Notice,
+  PathInUse,
+  PeerControl,
+  PeerStatus,
+  ScanSummary,
+  SharedFile,
+} from "./control.ts";
+
+/** Downloads at work at once. */
+export const maxActiveDownloads = 16;
+
+/** Ended downloads that `status` tells of. */
+const maxRemembered = 1_000;
+
+/** Whether a download has come to its end. */
+export function hasEnded(state: DownloadState): boolean {
+  return state === "complete" || state === "cancelled" || state === "failed";
+}
+
+class QueuedDownload implements Download {
+  readonly done: Promise<DownloadStatus>;
+  readonly file: ListedFile;
+  /** What is at work below; null while nothing is. */
+  run: Download | null = null;
+  state: "queued" | "running" | "paused" | "ended" = "queued";
+  /** The last word of the latest run. */
+  last: DownloadStatus | null = null;
+  readonly #ended = Promise.withResolvers<DownloadStatus>();
+
+  constructor(file: ListedFile) {
+    this.file = file;
+    this.done = this.#ended.promise;
+  }
+
+  get isSmall(): boolean {
+    return this.file.chunks <= 1;
+  }
+
+  status(): DownloadStatus {
+    if (this.state === "running" && this.run !== null) return this.run.status();
+    const known = this.last ?? statusBefore(this.file);
+    if (this.state === "ended") return known;
+    const state = this.state === "paused" ? "paused" : "queued";
+    return { ...known, state, bytesPerSecond: 0, sources: [] };
+  }
+
+  end(status: DownloadStatus): void {
+    this.state = "ended";
+    this.run = null;
+    this.last = status;
+    this.#ended.resolve(status);
+  }
+}
+
+function statusBefore({ digest, name, length, chunks }: ListedFile): DownloadStatus {
+  const counts = { have: 0, resumed: 0, bytesPerSecond: 0, seconds: 0 };
+  const outcome = { sources: [], path: null, error: null };
+  return { digest, name, length, chunks, ...counts, state: "queued", ...outcome };
+}
+
+export class DownloadQueue implements ManagedPeer {
+  readonly #peer: PeerControl;
+  readonly #maxActive: number;
+  /** By digest, in the order of the wishes. */
+  readonly #downloads = new Map<string, QueuedDownload>();
+  #waiting: QueuedDownload[] = [];
+  #active = 0;
+  #ended = 0;
+
+  constructor(peer: PeerControl, maxActive = maxActiveDownloads) {
+    this.#peer = peer;
+    this.#maxActive = maxActive;
+  }
+
+  download(file: ListedFile): Download {
+    const known = this.#downloads.get(file.digest);
+    if (known !== undefined && known.state !== "ended") {
+      if (known.state === "paused") this.resume(file.digest);
+      return known;
+    }
+    if (known !== undefined) this.#ended--;
+    const download = new QueuedDownload(file);
+    this.#downloads.delete(file.digest);
+    this.#downloads.set(file.digest, download);
+    this.#enqueue(download);
+    return download;
+  }
+
+  cancel(digest: string): boolean {
+    const download = this.#downloads.get(digest);
+    if (download === undefined || download.state === "ended") return false;
+    if (download.state === "running") return this.#peer.cancel(digest);
+    this.#waiting = this.#waiting.filter((other) => other !== download);
+    this.#end(download, { ...download.status(), state: "cancelled" });
+    return true;
+  }
+
+  /** False if there is no such download that could be paused. */
+  pause(digest: string): boolean {
+    const download = this.#downloads.get(digest);
+    if (download === undefined) return false;
+    if (download.state === "queued") {
+      this.#waiting = this.#waiting.filter((other) => other !== download);
+      download.state = "paused";
+      return true;
+    }
+    if (download.state !== "running" || download.run === null) return false;
+    if (download.run.status().state === "combining") return false;
+    download.last = download.run.status();
+    download.run = null;
+    download.state = "paused";
+    this.#peer.cancel(digest);
+    this.#free(download);
+    return true;
+  }
+
+  /** False if there is no such download that is paused. */
+  resume(digest: string): boolean {
+    const download = this.#downloads.get(digest);
+    if (download?.state !== "paused") return false;
+    this.#enqueue(download);
+    return true;
+  }
+
+  status(): PeerStatus {
+    const downloads = [...this.#downloads.values()].map((download) => download.status());
+    return { ...this.#peer.status(), downloads };
+  }
+
+  list(): Promise<ListedFile[]> {
+    return this.#peer.list();
+  }
+
+  holders(digest: string): ReturnType<PeerControl["holders"]> {
+    return this.#peer.holders(digest);
+  }
+
+  shared(limit: number): SharedFile[] {
+    return this.#peer.shared(limit);
+  }
+
+  heldChunks(digest: string): Uint8Array | null {
+    return this.#peer.heldChunks(digest);
+  }
+
+  rescan(): Promise<ScanSummary> {
+    return this.#peer.rescan();
+  }
+
+  onNotice(listener: (notice: Notice) => void): void {
+    this.#peer.onNotice(listener);
+  }
+
+  onConnected(listener: (path: PathInUse) => void): void {
+    this.#peer.onConnected(listener);
+  }
+
+  /** What waits or is paused ends as what is at work does. */
+  async quit(): Promise<void> {
+    for (const [digest, { state }] of this.#downloads) {
+      if (state === "queued" || state === "paused") this.cancel(digest);
+    }
+    await this.#peer.quit();
+  }
+
+  #enqueue(download: QueuedDownload): void {
+    download.state = "queued";
+    if (download.isSmall) return this.#start(download);
+    this.#waiting.push(download);
+    this.#startWaiting();
+  }
+
+  #startWaiting(): void {
+    while (this.#active < this.#maxActive) {
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      this.#start(next);
+    }
+  }
+
+  #start(download: QueuedDownload): void {
+    const run = this.#peer.download(download.file);
+    download.run = run;
+    download.state = "running";
+    if (!download.isSmall) this.#active++;
+    void run.done.then((status) => {
+      // A run that was ended for a pause has been seen to.
+      if (download.run !== run) return;
+      this.#end(download, status);
+      this.#free(download);
+    });
+  }
+
+  #free(download: QueuedDownload): void {
+    if (download.isSmall) return;
+    this.#active--;
+    this.#startWaiting();
+  }
+
+  #end(download: QueuedDownload, status: DownloadStatus): void {
+    download.end(status);
+    this.#ended++;
+    if (this.#ended <= maxRemembered) return;
+    for (const [digest, { state }] of this.#downloads) {
+      if (state !== "ended") continue;
+      this.#downloads.delete(digest);
+      this.#ended--;
+      return;
+    }
+  }
+}
