@@ -40,6 +40,8 @@ export class DiskChunkWriter implements ChunkWriter {
   readonly #roots: (Uint8Array | Promise<Uint8Array>)[] = [];
   #buffer: WriteBuffer | null = null;
   #gathered = 0;
+  /** Somebody may still be putting bytes there. */
+  #isLent = false;
   #written = 0;
   /** Null without a claim on it. */
   #assembly: ChunkWriterOptions["assembly"] = null;
@@ -49,7 +51,14 @@ export class DiskChunkWriter implements ChunkWriter {
     this.#options = options;
   }
 
+  room(): Uint8Array {
+    this.#buffer ??= WriteBuffer.take();
+    this.#isLent = true;
+    return this.#buffer.bytes.subarray(this.#gathered);
+  }
+
   write(bytes: Uint8Array): void {
+    this.#isLent = false;
     if (this.#state === "overlong") return;
     if (this.#hasEnded) throw new Error("Cannot write to a chunk that has ended");
     if (this.#written + this.#gathered + bytes.length > this.#options.length) {
@@ -70,7 +79,7 @@ export class DiskChunkWriter implements ChunkWriter {
   discard(): void {
     if (this.#state === "ended") return;
     this.#state = "ended";
-    this.#buffer?.giveBack();
+    if (!this.#isLent) this.#buffer?.giveBack();
     this.#buffer = null;
     this.#release(false);
     if (!this.#file) return;
@@ -92,7 +101,9 @@ export class DiskChunkWriter implements ChunkWriter {
     while (rest.length > 0) {
       this.#buffer ??= WriteBuffer.take();
       const part = rest.subarray(0, writeBufferBytes - this.#gathered);
-      this.#buffer.bytes.set(part, this.#gathered);
+      if (!isAt(this.#buffer.bytes, this.#gathered, part)) {
+        this.#buffer.bytes.set(part, this.#gathered);
+      }
       this.#gathered += part.length;
       rest = rest.subarray(part.length);
       if (this.#gathered === writeBufferBytes) this.#put(this.#buffer);
@@ -172,4 +183,9 @@ export class DiskChunkWriter implements ChunkWriter {
       throw this.#options.userError(error);
     }
   }
+}
+
+/** Whether `part` is the memory of `whole` from `offset` on. */
+function isAt(whole: Uint8Array, offset: number, part: Uint8Array): boolean {
+  return part.buffer === whole.buffer && part.byteOffset === whole.byteOffset + offset;
 }

@@ -301,6 +301,20 @@ class QuicStream implements ByteStream {
     return value;
   }
 
+  /** What a reader of the runtime fills can't be memory that threads share. */
+  async readInto(into: Uint8Array): Promise<number> {
+    for (;;) {
+      if (this.#isReadEnded) return 0;
+      const bytes = Math.min(into.length, this.#memory.byteLength);
+      const { value, done } = await this.#reader.read(new Uint8Array(this.#memory, 0, bytes));
+      if (value) this.#memory = value.buffer;
+      if (done) this.#endReading();
+      if (!value || value.length === 0) continue;
+      into.set(value);
+      return value.length;
+    }
+  }
+
   write(bytes: Uint8Array): Promise<void> {
     return this.#writer.write(bytes);
   }

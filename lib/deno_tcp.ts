@@ -23,6 +23,9 @@ const maxWaiting = 256;
 /** A TLS record carries at most 16 KiB (RFC 8446, section 5.1), and one `read` returns at most one or a few. */
 const readBufferBytes = 64 * 1024;
 
+/** For so long `readInto` goes on: what came must be told of, also when little follows. */
+const gatherMs = 10;
+
 /** Relayed connections that lead to the listener at a time. */
 const maxAttended = 64;
 
@@ -233,6 +236,23 @@ export class TcpStream implements ByteStream {
     this.#isReadEnded = true;
     this.#closeIfEnded();
     return null;
+  }
+
+  /** A TLS record brings 16 KiB at most: the ones that follow at once are taken along. */
+  async readInto(into: Uint8Array): Promise<number> {
+    if (this.#isReadEnded) return 0;
+    const patience = performance.now() + gatherMs;
+    let filled = 0;
+    while (filled < into.length && performance.now() < patience) {
+      const count = await this.#guard(() => this.#conn.read(into.subarray(filled)));
+      if (count === null) {
+        this.#isReadEnded = true;
+        this.#closeIfEnded();
+        break;
+      }
+      filled += count;
+    }
+    return filled;
   }
 
   async write(bytes: Uint8Array): Promise<void> {

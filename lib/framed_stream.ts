@@ -94,6 +94,19 @@ export class FramedStream {
     return frame === null ? this.#readMore() : Promise.resolve(frame);
   }
 
+  /** Bytes still to come of the streamed frame that is under way, if none of them has come: for `readInto`. */
+  get awaited(): number {
+    return this.#decoder.awaited;
+  }
+
+  /** The next piece of the streamed frame that is under way, read straight to the beginning of `room`. */
+  async readInto(room: Uint8Array): Promise<Frame | null> {
+    const count = await this.#stream.readInto(room.subarray(0, this.#decoder.awaited));
+    if (count === 0) return this.#end();
+    this.#decoder.push(room.subarray(0, count));
+    return this.#decoder.next();
+  }
+
   /** A frame that has come already: as `read`, without waiting; null when it would have to. */
   readBuffered(): Frame | null {
     return this.#decoder.next();

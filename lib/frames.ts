@@ -72,6 +72,11 @@ export class FrameDecoder {
     return this.#headerFilled === 0 && this.#streamRemaining === 0 && this.#available === 0;
   }
 
+  /** Bytes still to come of the streamed frame that `next` last gave a piece of, if none of them is here. */
+  get awaited(): number {
+    return this.#available === 0 ? this.#streamRemaining : 0;
+  }
+
   /** From the next frame on. Call it before `next` has seen any byte of that frame. */
   setLimits(limits: FrameLimits): void {
     this.#limits = limits;

@@ -10,7 +10,7 @@ import type { Via } from "./control.ts";
 import { maxDataBytes, maxPeerFrameBytes } from "./constants.ts";
 import { messageOf, ProtocolError, UserError } from "./errors.ts";
 import { FramedStream } from "./framed_stream.ts";
-import { frameHeaderBytes, type FrameLimits } from "./frames.ts";
+import { type Frame, frameHeaderBytes, type FrameLimits } from "./frames.ts";
 import { chunkLengthOf, type Manifest } from "./manifest.ts";
 import {
   dataFrameHeader,
@@ -382,7 +382,7 @@ export class PeerLink {
   async #receive(lane: Lane): Promise<void> {
     try {
       while (this.isOpen) {
-        const frame = lane.stream.readBuffered() ?? await lane.stream.read();
+        const frame = lane.stream.readBuffered() ?? await this.#readMore(lane);
         if (frame === null) return this.close("the peer closed the connection");
         if (frame.kind === "whole") {
           const message = decodePeerMessage(frame.type, frame.payload);
@@ -395,6 +395,12 @@ export class PeerLink {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** The bytes of a chunk go straight to where its writer wants them. */
+  #readMore({ stream, writer }: Lane): Promise<Frame | null> {
+    if (!writer || stream.awaited === 0) return stream.read();
+    return stream.readInto(writer.room());
   }
 
   async #holdBack(waiting: Promise<void>): Promise<void> {

@@ -30,6 +30,11 @@ export interface ByteStream {
    * them copies them. Throws when the connection is lost.
    */
   read(): Promise<Uint8Array<ArrayBuffer> | null>;
+  /**
+   * The next bytes, put at the beginning of `into`: at least one, and as many more as come right after it; 0 at the
+   * end. Throws when the connection is lost.
+   */
+  readInto(into: Uint8Array): Promise<number>;
   /** Resolves when the bytes have been taken over and the buffer may be used again (backpressure). */
   write(bytes: Uint8Array): Promise<void>;
   /** Tells the other side that nothing more will be written. */

@@ -33,6 +33,8 @@ export interface StoreChanges {
 
 /** A chunk on its way to the disk. Bytes come in order. */
 export interface ChunkWriter {
+  /** Where the next bytes may be put by whoever has none yet, to be handed to `write` from there without a copy. */
+  room(): Uint8Array;
   /** May keep nothing of `bytes` after it has resolved. */
   write(bytes: Uint8Array): void | Promise<void>;
   /**

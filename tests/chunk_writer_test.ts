@@ -33,6 +33,33 @@ Deno.test("DiskChunkWriter writes the same whatever the slices", () =>
     );
   }));
 
+Deno.test("DiskChunkWriter writes the same when the bytes are put into its room", () =>
+  inDirectory(async (path) => {
+    const bytes = sample(1_300_000);
+    const writer = new DiskChunkWriter(optionsFor(path, bytes));
+    for (let at = 0; at < bytes.length;) {
+      const room = writer.room();
+      const part = bytes.subarray(at, at + Math.min(room.length, 70_001));
+      room.set(part);
+      writer.write(room.subarray(0, part.length));
+      at += part.length;
+    }
+    assertEquals(await writer.finish(), "stored");
+    assert(Deno.readFileSync(`${path}/chunk`).every((byte, index) => byte === bytes[index]));
+  }));
+
+Deno.test("DiskChunkWriter lends no room to another while somebody may put bytes there", () =>
+  inDirectory((path) => {
+    const one = new DiskChunkWriter(optionsFor(path, sample(1000)));
+    const lent = one.room();
+    one.discard();
+    const other = new DiskChunkWriter(optionsFor(path, sample(1000)));
+    assert(other.room().buffer !== lent.buffer);
+    other.write(sample(10));
+    other.discard();
+    return Promise.resolve();
+  }));
+
 Deno.test("DiskChunkWriter leaves nothing of a chunk that failed", () =>
   inDirectory(async (path) => {
     const bytes = sample(600_000);

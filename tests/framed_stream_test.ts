@@ -10,7 +10,7 @@ import {
   type ConnectOptions,
   FramedStream,
 } from "../lib/framed_stream.ts";
-import { encodeFrame, frameHeader } from "../lib/frames.ts";
+import { encodeFrame, type Frame, frameHeader } from "../lib/frames.ts";
 import { handshakeTimeoutMs, type Refusal } from "../lib/handshake.ts";
 import { encodeHandshakeMessage } from "../lib/handshake_messages.ts";
 import { generateIdentity } from "../lib/key_file.ts";
@@ -53,6 +53,11 @@ async function text(stream: FramedStream): Promise<string> {
   return `${frame.type} ${new TextDecoder().decode(frame.payload)}`;
 }
 
+function sliceOf(frame: Frame | null): Uint8Array {
+  if (frame?.kind !== "slice") throw new Error(`No slice: ${frame?.kind}`);
+  return frame.bytes;
+}
+
 const frameOf = (type: number, payload: string) =>
   encodeFrame(type, new TextEncoder().encode(payload));
 
@@ -77,9 +82,39 @@ class RecordingStream implements ByteStream {
     return Promise.resolve();
   }
   read = () => Promise.resolve(null);
+  readInto = () => Promise.resolve(0);
   finish = () => Promise.resolve();
   abort = () => {};
 }
+
+Deno.test("FramedStream reads what is left of a streamed frame straight to where it is told", async () => {
+  const { here, there } = await streams();
+  const sent = new Uint8Array(5000).map((_, index) => index % 251);
+  void here.write(frameHeader(9, sent.length), sent);
+  void here.write(frameOf(1, "after"));
+  assertEquals(there.awaited, 0);
+  const room = new Uint8Array(10_000);
+  const first = sliceOf(await there.read());
+  room.set(first);
+  let filled = first.length;
+  for (; there.awaited > 0;) {
+    assertEquals(there.awaited, sent.length - filled);
+    const bytes = sliceOf(await there.readInto(room.subarray(filled)));
+    assert(bytes.buffer === room.buffer);
+    assertEquals(bytes.byteOffset, filled);
+    filled += bytes.length;
+  }
+  assertEquals(room.subarray(0, filled), sent);
+  assertEquals(await text(there), "1 after");
+});
+
+Deno.test("FramedStream calls a streamed frame cut when the stream ends in the midst of it", async () => {
+  const { clock, here, there } = await streams();
+  await here.write(frameHeader(9, 100), new Uint8Array(10));
+  await there.read();
+  void here.finish();
+  await clock.run(assertRejects(() => there.readInto(new Uint8Array(100)), ProtocolError, "ended"));
+});
 
 Deno.test("FramedStream writes small frames together, in one write", async () => {
   const stream = new RecordingStream();

@@ -561,6 +561,12 @@ class MemoryStream implements ByteStream {
     return this.#inward.read();
   }
 
+  async readInto(into: Uint8Array): Promise<number> {
+    const piece = await this.#inward.read(into.length);
+    if (piece) into.set(piece);
+    return piece?.length ?? 0;
+  }
+
   write(bytes: Uint8Array): Promise<void> {
     return this.#outward.write(bytes);
   }
@@ -612,18 +618,20 @@ class Pipe {
     this.drained = new Promise((resolve) => this.#resolveDrained = resolve);
   }
 
-  async read(): Promise<Uint8Array<ArrayBuffer> | null> {
+  async read(maxBytes = Infinity): Promise<Uint8Array<ArrayBuffer> | null> {
     this.#lent?.fill(0xa5);
     this.#lent = undefined;
     while (this.#state === "open" && !this.#hasReaderFailed && this.#pieces.length === 0) {
       await new Promise<void>((resolve) => this.#wakeReader = resolve);
     }
     if (this.#hasReaderFailed) throw new Error(`Cannot read: ${lost}`);
-    const piece = this.#pieces.shift();
-    if (piece === undefined) {
+    const whole = this.#pieces.shift();
+    if (whole === undefined) {
       this.#resolveDrained();
       return null;
     }
+    const piece = whole.subarray(0, maxBytes);
+    if (piece.length < whole.length) this.#pieces.unshift(whole.subarray(piece.length));
     this.#outstandingBytes -= piece.length;
     for (const wake of this.#spaceWaiters.splice(0)) wake();
     this.#lent = piece;

@@ -25,6 +25,8 @@ import type {
   StoredFile,
 } from "../lib/store.ts";
 
+const roomBytes = 16 * 1024;
+
 interface Unfinished {
   digest: Uint8Array;
   manifest: Manifest | null;
@@ -157,7 +159,9 @@ export class MemoryStore implements ChunkStore {
     const unfinished = this.#unfinished.get(hexOf(digest));
     if (!unfinished?.manifest) throw new Error("Cannot write a chunk: its file was not begun");
     const parts: Uint8Array[] = [];
+    const room = new Uint8Array(roomBytes);
     return {
+      room: () => room,
       write: (bytes) => {
         this.#refuseWhenFull();
         parts.push(new Uint8Array(bytes));

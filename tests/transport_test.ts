@@ -124,6 +124,35 @@ conforms("write() and read() carry bytes both ways", async ({ connect }) => {
   assertEquals(await readExactly(here, 6), "answer");
 });
 
+conforms(
+  "readInto() puts the bytes where it is told to, also in shared memory",
+  async ({ connect }) => {
+    const [here, there] = await openPair(await connect());
+    const sent = new Uint8Array(100_000).map((_, index) => index % 251);
+    void here.write(sent).then(() => here.finish());
+    const memory = new Uint8Array(new SharedArrayBuffer(sent.length + 20)).fill(0xff);
+    let count = 0;
+    for (let more = 1; more > 0; count += more) {
+      more = await soon(
+        there.readInto(memory.subarray(count, Math.min(count + 30_000, sent.length + 10))),
+      );
+    }
+    assertEquals(count, sent.length);
+    assert(sent.every((byte, index) => memory[index] === byte));
+    assert(memory.subarray(count).every((byte) => byte === 0xff));
+    assertEquals(await there.readInto(memory), 0);
+  },
+);
+
+conforms("readInto() tells of a lost connection", async ({ connect }) => {
+  const [here, there] = await openPair(await connect());
+  const reading = there.readInto(new Uint8Array(100));
+  there.abort();
+  here.abort();
+  await soon(reading.catch(() => 0));
+  assertEquals(await there.readInto(new Uint8Array(100)).catch(() => 0), 0);
+});
+
 conforms("finish() ends one direction only", async ({ connect }) => {
   const [here, there] = await openPair(await connect());
   await here.write(bytesOf("last words"));
