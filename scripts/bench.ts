@@ -1,59 +1,76 @@
 /**
- * One file from one peer to another on loopback, beside everything else that moves files and is installed, each in
- * turn in every round. Absolute times say little about anything but the machine; the ratios are the point.
+ * The programs beside everything else that does the same and is installed, each in turn in every round. Absolute
+ * times say little about anything but the machine; the ratios are the point.
  *
- *     deno task bench [--size 1GiB] [--rounds 5] [--dir DIR] [--only NAME,NAME…]
+ *     deno task bench [--case single,swarm,…|all] [--size 1GiB] [--rounds 5] [--dir DIR] [--only NAME,NAME…]
+ *                     [--record FILE]
  *
- * `seconds` is from the request to the complete file. The peer and the torrent programs verify what comes; copy,
- * bare sockets and curl don't. Before each transfer free memory is touched and the disk synced, so that neither
- * decides the result. `--dir` defaults to memory (/dev/shm) where three copies of the file fit.
+ * Without `--case` it is `single`. `--dir` defaults to memory (/dev/shm) where the case fits. `--record` adds the
+ * measurements to a file and makes the table of all that lies there, so that the rounds can be run one by one.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { join } from "node:path";
 import { ansiStyle, type Column, formatBytes, formatTable, plainStyle } from "../lib/format.ts";
 import { parseRate } from "../lib/rate.ts";
 import { Playground, repository } from "../tests/programs.ts";
-import { type Contender, fill, type Measurement, settle } from "./bench_ground.ts";
-import { others } from "./bench_others.ts";
-import { ours } from "./bench_ours.ts";
+import { firstChunk } from "./bench_first_chunk.ts";
+import type { BenchCase, Contender, Measurement, Prepared } from "./bench_ground.ts";
+import { single } from "./bench_single.ts";
+import { small } from "./bench_small.ts";
+import { swarm } from "./bench_swarm.ts";
+import { machineFacts } from "./machine_facts.ts";
 
-/** Copies of the file that lie there at the same time, and some room. */
-const copiesInMemory = 3;
+const cases: readonly BenchCase[] = [single, swarm, small, firstChunk];
 
 const memoryDirectory = "/dev/shm";
-
-/** What the others are compared with, where it was measured. */
-const references = ["curl from nginx", "libtorrent", "raw TLS/TCP", "raw QUIC"];
 
 const style = Deno.stdout.isTerminal() && !Deno.noColor ? ansiStyle : plainStyle;
 
 interface Options {
-  size: string;
+  case: string;
   rounds: string;
+  size?: string;
   dir?: string;
   only?: string;
+  record?: string;
 }
 
 Deno.exit(await main());
 
 async function main(): Promise<number> {
   const options = parseArgs(Deno.args, {
-    string: ["size", "rounds", "dir", "only"],
-    default: { size: "1GiB", rounds: "5" },
+    string: ["case", "size", "rounds", "dir", "only", "record"],
+    default: { case: "single", rounds: "5" },
   }) as Options;
-  const bytes = parseRate(options.size, "--size");
-  const dir = options.dir ?? await roomyDirectory(bytes);
-  if (dir.startsWith("/dev/")) allowEverything();
-  const place = new Playground(await Deno.makeTempDir({ prefix: "p2p-bench-", dir }));
-  Deno.addSignalListener("SIGINT", () => void place.close().finally(() => Deno.exit(1)));
   try {
-    const contenders = await chosenContenders(options.only);
-    await run(place, { contenders, bytes, rounds: Number(options.rounds) });
+    for (const one of chosenCases(options.case)) await inItsPlace(one, options);
     return 0;
   } catch (thrown) {
     console.error(`bench: error: ${thrown instanceof Error ? thrown.message : thrown}`);
     return 1;
+  }
+}
+
+function chosenCases(words: string): BenchCase[] {
+  if (words === "all") return cases.filter(({ isOnDemand }) => !isOnDemand);
+  return words.split(",").map((word) => {
+    const found = cases.find(({ name }) => name === word.trim());
+    if (found) return found;
+    throw new Error(`--case takes some of ${cases.map(({ name }) => name).join(", ")}, or all`);
+  });
+}
+
+async function inItsPlace(one: BenchCase, options: Options): Promise<void> {
+  const bytes = options.size === undefined ? one.bytes : parseRate(options.size, "--size");
+  const dir = options.dir ?? await roomyDirectory(one.copies * bytes);
+  if (dir.startsWith("/dev/")) allowEverything();
+  const place = new Playground(await Deno.makeTempDir({ prefix: "p2p-bench-", dir }));
+  const onInterrupt = () => void place.close().finally(() => Deno.exit(1));
+  Deno.addSignalListener("SIGINT", onInterrupt);
+  try {
+    await run(one, await one.prepare({ place, bytes }), { ...options, place });
   } finally {
+    Deno.removeSignalListener("SIGINT", onInterrupt);
     await place.close();
   }
 }
@@ -67,76 +84,95 @@ function allowEverything(): void {
   }
 }
 
-/** In memory if the file fits there often enough, else wherever temporary files go. */
+/** In memory if so much fits there, else wherever temporary files go. */
 async function roomyDirectory(bytes: number): Promise<string> {
   const args = ["--output=avail", "--block-size=1", memoryDirectory];
   const asked = await new Deno.Command("df", { args }).output().catch(() => null);
   const free = Number(new TextDecoder().decode(asked?.stdout).split("\n")[1]);
-  if (free > copiesInMemory * bytes) return memoryDirectory;
+  if (free > bytes) return memoryDirectory;
   return Deno.env.get("TMPDIR") ?? "/tmp";
 }
 
 /** Those that are installed; of the slow ones, those that are asked for. */
-async function chosenContenders(only: string | undefined): Promise<Contender[]> {
+async function chosenContenders(all: Contender[], only: string | undefined): Promise<Contender[]> {
   const names = only?.split(",").map((name) => name.trim().toLowerCase());
   const chosen: Contender[] = [];
-  for (const contender of [...ours, ...others]) {
+  for (const contender of all) {
     const isAsked = names?.includes(contender.what.toLowerCase()) ?? !contender.isSlow;
     const missing = isAsked ? await contender.missing?.() : null;
     if (missing) console.log(style.dim(`${contender.what}: skipped, ${missing} is not installed`));
     else if (isAsked) chosen.push(contender);
   }
   if (chosen.length > 0) return chosen;
-  const all = [...ours, ...others].map(({ what }) => what).join(", ");
-  throw new Error(`nothing to measure: --only takes some of ${all}`);
+  throw new Error(`--only takes some of ${all.map(({ what }) => what).join(", ")}`);
 }
 
-interface Plan {
-  contenders: Contender[];
-  bytes: number;
-  rounds: number;
+interface Run extends Options {
+  place: Playground;
 }
 
-async function run(place: Playground, { contenders, bytes, rounds }: Plan): Promise<void> {
-  const source = await place.directory();
-  const file = join(source, "file");
-  await fill(file, bytes);
+async function run(one: BenchCase, prepared: Prepared, options: Run): Promise<void> {
+  const contenders = await chosenContenders(prepared.contenders, options.only);
   const measured = new Map<string, Measurement[]>();
-  for (let round = 1; round <= rounds; round++) {
+  for (let round = 1; round <= Number(options.rounds); round++) {
     for (const { what, measure } of contenders) {
-      await settle(bytes);
-      const measurement = await measure({ place, source, file, bytes });
-      await place.endPrograms();
+      const measurement = await measure();
+      await options.place.endPrograms();
       console.log(style.dim(`round ${round}: ${what}: ${measurement.seconds.toFixed(3)} s`));
       measured.set(what, [...(measured.get(what) ?? []), measurement]);
     }
   }
-  tellTable(measured, bytes, rounds);
+  const all = options.record ? await recorded(options.record, one.name, measured) : measured;
+  tellTable(one, prepared, all);
 }
 
-function tellTable(measured: Map<string, Measurement[]>, bytes: number, rounds: number): void {
+/** Adds to what the file holds of this case, and returns both together. */
+async function recorded(
+  path: string,
+  name: string,
+  measured: Map<string, Measurement[]>,
+): Promise<Map<string, Measurement[]>> {
+  const text = await Deno.readTextFile(path).catch(() => "{}");
+  const record = JSON.parse(text) as Record<string, Record<string, Measurement[]>>;
+  const known = record[name] ??= {};
+  for (const [what, each] of measured) known[what] = [...(known[what] ?? []), ...each];
+  await Deno.writeTextFile(path, JSON.stringify(record));
+  return new Map(Object.entries(known));
+}
+
+function tellTable(
+  { references, compares }: BenchCase,
+  { title, bytes }: Prepared,
+  measured: Map<string, Measurement[]>,
+): void {
+  const all = [...measured.values()].flat();
+  const more = [...new Set(all.flatMap((one) => Object.keys(one.more ?? {})))];
+  const figures = (what: string) => measured.get(what)!.map((one) => figureOf(one, compares));
   const compared = references.filter((name) => measured.has(name));
-  const titles = ["min s", "median s", "MiB/s", "CPU s", "sender", "receiver"]
-    .concat(compared.map((name) => `× ${name}`));
-  const columns: Column[] = [{ title: "what" }]
-    .concat(titles.map((title) => ({ title, align: "right" as const })));
-  const rows = [...measured].map(([what, each]) => {
-    const seconds = median(each.map(secondsOf));
-    const ratios = compared.map((name) => seconds / median(measured.get(name)!.map(secondsOf)));
-    return [
-      what,
-      Math.min(...each.map(secondsOf)).toFixed(3),
-      seconds.toFixed(3),
-      (bytes / seconds / 2 ** 20).toFixed(0),
-      processorTime(each),
-      memory(each.map((measurement) => measurement.sender)),
-      memory(each.map((measurement) => measurement.receiver)),
-      ...ratios.map((ratio) => ratio.toFixed(2)),
-    ];
-  });
-  console.log(
-    `\n${formatBytes(bytes)}, ${rounds} rounds, median CPU and peak memory of both ends`,
+  const optional = [
+    { title: "MiB/s", cell: (each: Measurement[]) => throughput(each, bytes) },
+    { title: "CPU s", cell: processorTime },
+    { title: "sender", cell: (each: Measurement[]) => memory(each.map((one) => one.sender)) },
+    { title: "receiver", cell: (each: Measurement[]) => memory(each.map((one) => one.receiver)) },
+    ...more.map((name) => ({ title: name, cell: (each: Measurement[]) => further(each, name) })),
+    ...compared.map((name) => ({
+      title: `× ${name}`,
+      cell: (each: Measurement[]) =>
+        (median(each.map((one) => figureOf(one, compares))) / median(figures(name))).toFixed(2),
+    })),
+  ].filter(({ cell }) => [...measured.values()].some((each) => cell(each) !== ""));
+  const titles = ["what", "runs", "min s", "median s", ...optional.map((column) => column.title)];
+  const columns: Column[] = titles.map((title, at) =>
+    at === 0 ? { title } : { title, align: "right" }
   );
+  const rows = [...measured].map(([what, each]) => [
+    what,
+    `${each.length}`,
+    Math.min(...each.map(secondsOf)).toFixed(3),
+    median(each.map(secondsOf)).toFixed(3),
+    ...optional.map(({ cell }) => cell(each)),
+  ]);
+  console.log(`\n${title}; ${machineFacts()}`);
   for (const line of formatTable(columns, rows, { width: Infinity, style })) console.log(line);
 }
 
@@ -144,8 +180,21 @@ function secondsOf({ seconds }: Measurement): number {
   return seconds;
 }
 
+function figureOf(measurement: Measurement, column: string | undefined): number {
+  return column === undefined ? measurement.seconds : measurement.more?.[column] ?? NaN;
+}
+
+function throughput(each: Measurement[], bytes: number | undefined): string {
+  return bytes === undefined ? "" : (bytes / median(each.map(secondsOf)) / 2 ** 20).toFixed(0);
+}
+
 function processorTime(each: Measurement[]): string {
   const known = each.flatMap(({ cpu }) => cpu === null ? [] : [cpu]);
+  return known.length === 0 ? "" : median(known).toFixed(2);
+}
+
+function further(each: Measurement[], name: string): string {
+  const known = each.flatMap(({ more }) => more?.[name] ?? []);
   return known.length === 0 ? "" : median(known).toFixed(2);
 }
 

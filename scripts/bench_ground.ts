@@ -26,6 +26,38 @@ export interface Bench {
   bytes: number;
 }
 
+/** What a case is run with. */
+export interface Setup {
+  place: Playground;
+  /** Of the content, in all. */
+  bytes: number;
+}
+
+/** One question that the bench answers. */
+export interface BenchCase {
+  name: string;
+  /** Runs only when asked for by name. */
+  isOnDemand?: boolean;
+  /** What the others are compared with, where it was measured. */
+  references: string[];
+  /** The column that is compared; absent: the seconds. */
+  compares?: string;
+  /** Of the content, in all, unless another size is asked for. */
+  bytes: number;
+  /** How many of it lie there at the same time, and some room. */
+  copies: number;
+  /** Makes what is measured on: once, before the first round. */
+  prepare(setup: Setup): Promise<Prepared>;
+}
+
+export interface Prepared {
+  /** What is measured, in a line. */
+  title: string;
+  /** Throughput is told where it means something. */
+  bytes?: number;
+  contenders: Contender[];
+}
+
 export interface Measurement {
   seconds: number;
   /** Processor seconds of both ends together; null where the system doesn't tell. */
@@ -33,6 +65,8 @@ export interface Measurement {
   /** Peak resident memory; null where there is no such end, or the system doesn't tell. */
   sender: number | null;
   receiver: number | null;
+  /** Further columns, by title. */
+  more?: Record<string, number>;
 }
 
 export interface Contender {
@@ -41,7 +75,7 @@ export interface Contender {
   missing?(): Promise<string | null>;
   /** So slow that it runs only when asked for by name. */
   isSlow?: boolean;
-  measure(bench: Bench): Promise<Measurement>;
+  measure(): Promise<Measurement>;
 }
 
 /** Writes `bytes` of noise to `path`. */
@@ -58,13 +92,24 @@ export async function fill(path: string, bytes: number): Promise<void> {
 }
 
 /** The same start for everybody: free pages warm, nothing waiting to be written. */
-export async function settle(bytes: number): Promise<void> {
+async function settle(bytes: number): Promise<void> {
   const warm = Math.min(bytes * warmBytesPerFileByte, maxWarmBytes);
   const script = `for (let left = ${warm}; left > 0; left -= 2 ** 30) {
     (globalThis.kept ??= []).push(new Uint8Array(Math.min(left, 2 ** 30)).fill(1));
   }`;
   await new Deno.Command(Deno.execPath(), { args: ["eval", script] }).output();
   await new Deno.Command("sync").output();
+}
+
+/** Each begins on a settled machine. */
+export function settled(bytes: number, contenders: Contender[]): Contender[] {
+  return contenders.map((contender) => ({
+    ...contender,
+    measure: async () => {
+      await settle(bytes);
+      return await contender.measure();
+    },
+  }));
 }
 
 /** Two ends at work: reads what they have used, from the moment it was made. */
@@ -103,7 +148,7 @@ export class Ends {
 
 /** Runs a command to its end. `helpers`: processes that work for it. Throws if it fails. */
 export async function measureCommand(
-  { place }: Bench,
+  place: Playground,
   command: string[],
   helpers: number[] = [],
 ): Promise<Measurement> {
@@ -152,20 +197,30 @@ export async function missingCommand(name: string): Promise<string | null> {
 export async function poll<Answer>(
   what: string,
   answer: () => Promise<Answer | null>,
+  withinMs = limitMs,
 ): Promise<Answer> {
-  const deadline = performance.now() + limitMs;
+  const deadline = performance.now() + withinMs;
   while (performance.now() < deadline) {
     const given = await answer();
     if (given !== null) return given;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  throw new Error(`${what}: not within ${limitMs / 1000} s`);
+  throw new Error(`${what}: not within ${withinMs / 1000} s`);
 }
 
 /** A TCP port that nobody listens on. */
 export function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
+}
+
+export async function isListening(port: number): Promise<true | null> {
+  try {
+    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+    return true;
+  } catch {
+    return null;
+  }
 }
 
 /** Of the process and those of its children that have ended. */

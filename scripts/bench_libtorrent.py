@@ -1,7 +1,8 @@
 """One end of a libtorrent transfer on loopback, for bench.ts.
 
     bench_libtorrent.py seed tcp|utp TORRENT DIRECTORY        prints {"port"}, then seeds
-    bench_libtorrent.py get tcp|utp TORRENT DIRECTORY PORT…   prints {"ready"}, waits for a line, prints {"seconds"}
+    bench_libtorrent.py get tcp|utp TORRENT DIRECTORY         prints {"port"}, waits for a line of ports, downloads
+                                                              from there, prints {"seconds"}
 
 Both go on until standard input ends.
 """
@@ -45,21 +46,32 @@ def tell(**what):
     print(json.dumps(what), flush=True)
 
 
-def main(mode, transport, torrent, directory, *ports):
+def download(session, torrent, directory):
+    ports = [int(port) for port in sys.stdin.readline().split()]
+    started_at = time.monotonic()
+    handle = add(session, torrent, directory, False)
+    while not handle.status().is_seeding:
+        # Who isn't there yet refuses, and would be asked again only after a minute.
+        connected = {peer.ip[1] for peer in handle.get_peer_info()}
+        for port in ports:
+            if port not in connected:
+                handle.connect_peer(("127.0.0.1", port))
+        for _ in range(20):
+            if handle.status().is_seeding:
+                break
+            time.sleep(0.005)
+    tell(seconds=time.monotonic() - started_at)
+    return handle
+
+
+def main(mode, transport, torrent, directory):
     session = open_session(transport)
     if mode == "seed":
         handle = add(session, torrent, directory, True)
         tell(port=session.listen_port())
     else:
-        tell(ready=True)
-        sys.stdin.readline()
-        started_at = time.monotonic()
-        handle = add(session, torrent, directory, False)
-        for port in ports:
-            handle.connect_peer(("127.0.0.1", int(port)))
-        while not handle.status().is_seeding:
-            time.sleep(0.005)
-        tell(seconds=time.monotonic() - started_at)
+        tell(port=session.listen_port())
+        handle = download(session, torrent, directory)
     sys.stdin.read()
     tell(uploaded=handle.status().total_payload_upload)
 

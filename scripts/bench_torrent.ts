@@ -1,45 +1,71 @@
 /**
- * What the BitTorrent contenders need: a .torrent of one file (BEP 3), and a tracker that knows everybody on
+ * What the BitTorrent contenders need: a .torrent (BEP 3), and a tracker that knows everybody on
  * loopback.
  */
 import { createHash } from "node:crypto";
-import { basename } from "node:path";
+import { basename, join } from "node:path";
 
 /** Between the pieces that programs choose for files of 256 MiB and of 8 GiB. */
-const pieceBytes = 1024 * 1024;
+const defaultPieceBytes = 1024 * 1024;
 
 const announceSeconds = 1;
 
 type Value = number | string | Uint8Array | Value[] | { [key: string]: Value };
 
-/** Writes the .torrent of `file` to `path`, unless it was done before, and returns that path. */
+export interface TorrentOptions {
+  /** Where peers announce themselves. Default: nowhere. */
+  announce?: string;
+  pieceBytes?: number;
+}
+
+/** Writes the .torrent of a file, or of a directory of files, to `path`, and returns that path. */
 export async function writeTorrent(
-  file: string,
+  what: string,
   path: string,
-  announce = "http://127.0.0.1:1/announce",
+  options: TorrentOptions = {},
 ): Promise<string> {
-  const { size } = await Deno.stat(file);
-  const pieces = hashes.get(file) ?? await hashPieces(file);
-  hashes.set(file, pieces);
-  const info = { length: size, name: basename(file), "piece length": pieceBytes, pieces };
+  const { announce = "http://127.0.0.1:1/announce", pieceBytes = defaultPieceBytes } = options;
+  const info = infos.get(what) ?? await infoOf(what, pieceBytes);
+  infos.set(what, info);
   await Deno.writeFile(path, bencode({ announce, info }));
   return path;
 }
 
-const hashes = new Map<string, Uint8Array>();
+/** Hashed once. */
+const infos = new Map<string, { [key: string]: Value }>();
 
-async function hashPieces(path: string): Promise<Uint8Array> {
-  using file = await Deno.open(path);
+async function infoOf(what: string, pieceBytes: number): Promise<{ [key: string]: Value }> {
+  const { size, isFile } = await Deno.stat(what);
+  const names = isFile ? [] : [...Deno.readDirSync(what)].map(({ name }) => name).sort();
+  const paths = isFile ? [what] : names.map((name) => join(what, name));
+  const pieces = await hashPieces(paths, pieceBytes);
+  const common = { name: basename(what), "piece length": pieceBytes, pieces };
+  if (isFile) return { ...common, length: size };
+  const files = names.map((name) => ({
+    length: Deno.statSync(join(what, name)).size,
+    path: [name],
+  }));
+  return { ...common, files };
+}
+
+/** Pieces go on from one file into the next. */
+async function hashPieces(paths: string[], pieceBytes: number): Promise<Uint8Array> {
   const piece = new Uint8Array(pieceBytes);
   const all: Uint8Array[] = [];
-  for (let filled = 0;;) {
-    const count = await file.read(piece.subarray(filled));
-    filled += count ?? 0;
-    if (count !== null && filled < pieceBytes) continue;
-    if (filled > 0) all.push(createHash("sha1").update(piece.subarray(0, filled)).digest());
-    if (count === null) return concatenated(all);
-    filled = 0;
+  let filled = 0;
+  for (const path of paths) {
+    using file = await Deno.open(path);
+    for (;;) {
+      const count = file.readSync(piece.subarray(filled));
+      if (count === null) break;
+      filled += count;
+      if (filled < pieceBytes) continue;
+      all.push(createHash("sha1").update(piece).digest());
+      filled = 0;
+    }
   }
+  if (filled > 0) all.push(createHash("sha1").update(piece.subarray(0, filled)).digest());
+  return concatenated(all);
 }
 
 export interface TorrentTracker extends AsyncDisposable {

@@ -1,0 +1,254 @@
+/**
+ * `deno task load`: how much one tracker bears. Real peers over QUIC (or TLS/TCP) in several processes join, beat,
+ * announce, tell of chunks, ask for holders, lists and introductions, in that order and each alone, so that a
+ * figure has one cause. See scripts/README.md.
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { type Asked, type LoadCommand, type LoadReport } from "./load_worker.ts";
+import { type Child, LoadWorker, startTracker } from "./load_processes.ts";
+import { Latencies } from "./load_latencies.ts";
+
+const help = `deno task load [OPTIONS]
+
+  --peers N         real peers that join (default 1000)
+  --workers N       processes that they run in (default 2)
+  --tcp             over TLS/TCP, not QUIC
+  --phases LIST     of join,idle,announce,haves,peers,introduce,list (default: all)
+  --idle SECONDS    how long nothing but heartbeats is said (default 30)
+  --seconds SECONDS how long each of the other phases takes (default 5)
+  --haves N         haves per second offered (default 60000)
+  --rate N          questions per second offered (default 2000)
+  --files N         files in the large announcement (default 10000)
+  --inspect         profile the tracker: writes a .cpuprofile to the working directory`;
+
+/** Dials under way in one process. */
+const parallelJoins = 32;
+
+const settleMs = 1_500;
+
+interface Plan {
+  peers: number;
+  workers: number;
+  tcp: boolean;
+  phases: string[];
+  idleSeconds: number;
+  seconds: number;
+  haves: number;
+  rate: number;
+  files: number;
+  inspect: boolean;
+}
+
+async function main(): Promise<void> {
+  const plan = planOf(Deno.args);
+  if (plan === null) return console.log(help);
+  const state = await Deno.makeTempDir({ prefix: "load-" });
+  const runtime = plan.inspect ? ["--cpu-prof", `--cpu-prof-dir=${Deno.cwd()}`] : [];
+  const { child: tracker, link } = await startTracker({ state, runtime });
+  const workers = Array.from({ length: plan.workers }, () => new LoadWorker());
+  try {
+    await new Run(plan, { tracker, workers, link }).run();
+    await Promise.all(workers.map((worker) => worker.command({ type: "end" })));
+  } finally {
+    tracker.kill("SIGTERM");
+    for (const { child } of workers) child.kill();
+    await Deno.remove(state, { recursive: true });
+  }
+}
+
+function planOf(args: string[]): Plan | null {
+  const given = parseArgs(args, {
+    boolean: ["tcp", "inspect", "help"],
+    string: ["peers", "workers", "phases", "idle", "seconds", "haves", "rate", "files"],
+  });
+  if (given.help) return null;
+  const number = (text: string | undefined, otherwise: number) => Number(text ?? otherwise);
+  return {
+    peers: number(given.peers, 1_000),
+    workers: number(given.workers, 2),
+    tcp: given.tcp ?? false,
+    phases: (given.phases ?? "join,idle,announce,haves,peers,introduce,list").split(","),
+    idleSeconds: number(given.idle, 30),
+    seconds: number(given.seconds, 5),
+    haves: number(given.haves, 60_000),
+    rate: number(given.rate, 2_000),
+    files: number(given.files, 10_000),
+    inspect: given.inspect ?? false,
+  };
+}
+
+/** What the tracker used while something went on. */
+interface Use {
+  cpuSeconds: number;
+  seconds: number;
+  residentBytes: number;
+}
+
+class Run {
+  readonly #plan: Plan;
+  readonly #tracker: Child;
+  readonly #workers: LoadWorker[];
+  readonly #link: string;
+  #emptyBytes = 0;
+
+  constructor(
+    plan: Plan,
+    { tracker, workers, link }: { tracker: Child; workers: LoadWorker[]; link: string },
+  ) {
+    this.#plan = plan;
+    this.#tracker = tracker;
+    this.#workers = workers;
+    this.#link = link;
+  }
+
+  async run(): Promise<void> {
+    const { phases } = this.#plan;
+    await sleep(settleMs);
+    this.#emptyBytes = this.#tracker.residentBytes();
+    print("tracker, empty", { "MiB": mib(this.#emptyBytes) });
+    await this.#join();
+    if (phases.includes("idle")) await this.#idle();
+    if (phases.includes("haves")) await this.#haves();
+    for (const kind of ["peers", "introduce"] as const) {
+      if (phases.includes(kind)) await this.#ask(kind);
+    }
+    if (phases.includes("announce")) await this.#announce();
+    if (phases.includes("list")) await this.#ask("list");
+  }
+
+  async #join(): Promise<void> {
+    const { peers, workers, tcp } = this.#plan;
+    const share = Math.ceil(peers / workers);
+    const { reports, use } = await this.#measure((index) => ({
+      type: "join",
+      links: [this.#link],
+      first: index * share,
+      count: Math.min(share, peers - index * share),
+      parallel: parallelJoins,
+      tcp,
+    }));
+    const { count, failed } = sumOf(reports);
+    await sleep(settleMs);
+    const bytes = this.#tracker.residentBytes();
+    print(`join of ${count} peers`, {
+      ...figures(reports, use),
+      failed,
+      "MiB": mib(bytes),
+      "KiB/peer": ((bytes - this.#emptyBytes) / count / 1024).toFixed(1),
+    });
+  }
+
+  async #idle(): Promise<void> {
+    const { idleSeconds, peers } = this.#plan;
+    const before = this.#tracker.cpuSeconds();
+    await sleep(idleSeconds * 1000);
+    const share = (this.#tracker.cpuSeconds() - before) / idleSeconds;
+    const bytes = this.#tracker.residentBytes();
+    print(`${peers} peers, idle for ${idleSeconds} s`, {
+      "of a core": `${(share * 100).toFixed(1)}%`,
+      "µs/heartbeat": (share / (peers / 15) * 1e6).toFixed(0),
+      "MiB": mib(bytes),
+      "KiB/peer": ((bytes - this.#emptyBytes) / peers / 1024).toFixed(1),
+    });
+  }
+
+  async #announce(): Promise<void> {
+    const { files } = this.#plan;
+    for (const shared of [false, true]) {
+      for (const round of [1, 2]) {
+        const { reports, use } = await this.#measure((index) =>
+          index > 0 ? null : { type: "announce", peers: 1, files, shared }
+        );
+        print(`${files} files announced, ${shared ? "shared" : "own"}, time ${round}`, {
+          "ms": (sumOf(reports).latencies.percentile(0.5)).toFixed(0),
+          "tracker ms": (use.cpuSeconds * 1000).toFixed(0),
+          "MiB": mib(use.residentBytes),
+        });
+      }
+    }
+  }
+
+  async #haves(): Promise<void> {
+    const { haves, seconds, workers, peers } = this.#plan;
+    const { reports, use } = await this.#measure(() => ({
+      type: "haves",
+      peers: Math.min(100, Math.ceil(peers / workers)),
+      seconds,
+      perSecond: haves / workers,
+    }));
+    print("haves", figures(reports, use));
+  }
+
+  async #ask(kind: Asked): Promise<void> {
+    const { rate, seconds, workers } = this.#plan;
+    for (const offered of [rate / 2, rate]) {
+      const { reports, use } = await this.#measure(() => ({
+        type: "ask",
+        seconds,
+        rates: { [kind]: offered / workers },
+      }));
+      const { failed } = sumOf(reports);
+      print(`${kind}, ${offered}/s offered`, { ...figures(reports, use), failed });
+    }
+  }
+
+  async #measure(
+    commandOf: (index: number) => LoadCommand | null,
+  ): Promise<{ reports: LoadReport[]; use: Use }> {
+    const cpu = this.#tracker.cpuSeconds();
+    const beganMs = performance.now();
+    const reports = await Promise.all(this.#workers.map(async (worker, index) => {
+      const command = commandOf(index);
+      return command === null ? null : await worker.command(command);
+    }));
+    const use = {
+      cpuSeconds: this.#tracker.cpuSeconds() - cpu,
+      seconds: (performance.now() - beganMs) / 1000,
+      residentBytes: this.#tracker.residentBytes(),
+    };
+    return { reports: reports.filter((report) => report !== null), use };
+  }
+}
+
+function sumOf(reports: LoadReport[]): { count: number; failed: number; latencies: Latencies } {
+  const latencies = new Latencies();
+  let count = 0;
+  let failed = 0;
+  for (const report of reports) {
+    count += report.count;
+    failed += report.failed;
+    for (const value of report.latencies) latencies.add(value);
+  }
+  return { count, failed, latencies };
+}
+
+/** What is told of most phases. */
+function figures(reports: LoadReport[], use: Use): Record<string, string | number> {
+  const { count, latencies } = sumOf(reports);
+  const seconds = Math.max(...reports.map((report) => report.seconds));
+  const timed = latencies.count === 0 ? {} : {
+    "p50 ms": latencies.percentile(0.5).toFixed(2),
+    "p99 ms": latencies.percentile(0.99).toFixed(2),
+  };
+  return {
+    "per second": (count / seconds).toFixed(0),
+    ...timed,
+    "of a core": `${(use.cpuSeconds / seconds * 100).toFixed(0)}%`,
+    "µs each": (use.cpuSeconds / count * 1e6).toFixed(1),
+  };
+}
+
+function print(title: string, values: Record<string, string | number>): void {
+  const text = Object.entries(values).map(([name, value]) => `${value} ${name}`).join(", ");
+  console.log(`${title}: ${text}`);
+}
+
+function mib(bytes: number): string {
+  return (bytes / 2 ** 20).toFixed(0);
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+if (import.meta.main) await main();

@@ -1,0 +1,125 @@
+/**
+ * The processes of a load run: trackers under test, workers full of peers, a Redis of its own, and what the kernel
+ * says that each has used. All of them end with the run.
+ */
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { Readable } from "node:stream";
+import type { LoadCommand, LoadReport } from "./load_worker.ts";
+
+const root = join(import.meta.dirname ?? ".", "..");
+
+/** The kernel's unit of processor time in `/proc`, which has been the same on Linux since 2.6. */
+const ticksPerSecond = 100;
+
+const readyMs = 20_000;
+
+/** A child process that says one JSON object per line. */
+export class Child {
+  readonly #child: Deno.ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+
+  constructor(command: string, args: string[], cwd = root) {
+    this.#child = new Deno.Command(command, {
+      args,
+      cwd,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    this.#input = this.#child.stdin.getWriter();
+    const input = Readable.fromWeb(this.#child.stdout as never);
+    this.#lines = createInterface({ input })[Symbol.asyncIterator]();
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** The next line; throws when there is none. */
+  async line(): Promise<string> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error(`process ${this.pid} has ended`);
+    return value;
+  }
+
+  async say(message: object): Promise<void> {
+    await this.#input.write(new TextEncoder().encode(`${JSON.stringify(message)}\n`));
+  }
+
+  kill(signal: Deno.Signal = "SIGKILL"): void {
+    try {
+      this.#child.kill(signal);
+    } catch {
+      // Gone already.
+    }
+  }
+
+  /** Seconds of processor time that it has used. */
+  cpuSeconds(): number {
+    const fields = Deno.readTextFileSync(`/proc/${this.pid}/stat`).split(") ").at(-1)!.split(" ");
+    return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+  }
+
+  /** Bytes of memory that it holds. */
+  residentBytes(): number {
+    const status = Deno.readTextFileSync(`/proc/${this.pid}/status`);
+    return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
+  }
+}
+
+/** One worker process. */
+export class LoadWorker {
+  readonly child: Child;
+
+  constructor() {
+    this.child = new Child(Deno.execPath(), ["run", "-A", "--quiet", "scripts/load_worker.ts"]);
+  }
+
+  async command(command: LoadCommand): Promise<LoadReport> {
+    await this.child.say(command);
+    return JSON.parse(await this.child.line());
+  }
+}
+
+export interface LoadTracker {
+  child: Child;
+  link: string;
+}
+
+export interface LoadTrackerOptions {
+  /** Where its key is, the same for all trackers of a group. */
+  state: string;
+  port?: number;
+  /** Further arguments. */
+  more?: string[];
+  /** Arguments of the runtime: `--cpu-prof`, say. */
+  runtime?: string[];
+}
+
+/** Starts a tracker, which is ready when this resolves. */
+export async function startTracker(options: LoadTrackerOptions): Promise<LoadTracker> {
+  const { state, port = 0, more = [], runtime = [] } = options;
+  const child = new Child(Deno.execPath(), [
+    ...["run", "-A", "--quiet", ...runtime, "tracker.ts"],
+    ...["--host", "127.0.0.1", "--port", `${port}`, "--state", state, "--json", ...more],
+  ]);
+  const { link } = JSON.parse(await child.line());
+  return { child, link };
+}
+
+/** A Redis that keeps nothing on disk; null where it isn't installed. */
+export async function startRedis(port: number, more: string[] = []): Promise<Child | null> {
+  const found = await new Deno.Command("sh", { args: ["-c", "command -v redis-server"] }).output();
+  if (!found.success) return null;
+  const child = new Child("redis-server", [
+    ...["--port", `${port}`, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+    ...["--dir", "/tmp", ...more],
+  ]);
+  const beganMs = performance.now();
+  while (!(await child.line()).includes("Ready to accept")) {
+    if (performance.now() - beganMs > readyMs) throw new Error("Redis doesn't start");
+  }
+  return child;
+}
