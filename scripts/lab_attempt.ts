@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type JsonLine, Playground, type Program } from "../tests/programs.ts";
 import { seededBytes } from "../tests/reference_digest.ts";
 import type { Expectation, LabPair, LabPeers } from "./lab_pairs.ts";
-import { at, NetLab } from "./net_lab.ts";
+import { at, type LabHost, NetLab, type PacketCount } from "./net_lab.ts";
 
 const trackerIp = "203.0.113.1";
 
@@ -17,8 +17,8 @@ const fileName = "file";
 /** 16 chunks. */
 const fileBytes = 4 * 1024 * 1024;
 
-/** Leaves what is found late the time to be used: the download takes two seconds. */
-const patientRate = "2MiB";
+/** Leaves what is found late the time to be used: the download takes three seconds. */
+const patientRate = "1.5MiB";
 
 const limitMs = 30_000;
 
@@ -27,17 +27,34 @@ const watchIntervalMs = 1;
 export interface AttemptOptions {
   /** Of the file. */
   bytes?: number;
-  /** Absent: as fast as it goes where something direct is expected at once, else `patientRate`. */
+  /** Absent: `patientRate` where something better may take over from the first path, else as fast as it goes. */
   rate?: string;
+  /** Whether to count what is sent to where nothing has come from; it costs the hosts some time for each packet. */
+  counts?: boolean;
   /** Happens when half of the chunks are there. */
   midway?(lab: NetLab, peers: LabPeers): Promise<void>;
 }
 
+/** A path that came into use. */
+export interface LabPath {
+  via: string;
+  /** From the moment that the introduction reached the downloader. */
+  milliseconds: number;
+}
+
 export interface Attempt {
-  /** How the last chunks came; null if they did not. */
+  /** By what kind of path the two were connected in the end; null if the file did not come. */
   via: string | null;
-  /** From the question for the file to its first verified chunk on disk; null if there was none. */
+  /** All that were in use, in order, as the downloader tells. */
+  paths: LabPath[];
+  /** How the chunks came. */
+  sources: { via: string; chunks: number }[];
+  /** From the introduction to the first verified chunk on disk; null if there was none. */
   firstChunkMs: number | null;
+  /** The same from the moment that the downloader was ready, before it asked for the file. */
+  fromReadyMs: number | null;
+  /** Sent to where nothing has come from, by the side that sent more; null where it was not counted. */
+  unanswered: PacketCount | null;
   /** From the question for the file to the complete file, as the peer tells; null if it never was. */
   seconds: number | null;
   /** The longest time without a chunk after `midway`, to a quarter of a second; null without it. */
@@ -64,7 +81,11 @@ export async function attempt(pair: LabPair, options: AttemptOptions = {}): Prom
   const place = new Playground(await Deno.makeTempDir({ prefix: "p2p-lab-" }));
   const result: Attempt = {
     via: null,
+    paths: [],
+    sources: [],
     firstChunkMs: null,
+    fromReadyMs: null,
+    unanswered: null,
     seconds: null,
     stallMs: null,
     fetched: 0,
@@ -103,7 +124,7 @@ export async function endAttempts(): Promise<void> {
 async function download(
   pair: LabPair,
   { lab, place, result }: Stage,
-  { bytes = fileBytes, rate = rateFor(pair), midway }: AttemptOptions,
+  { bytes = fileBytes, rate = rateFor(pair), counts = false, midway }: AttemptOptions,
 ): Promise<void> {
   const peers = await pair.build(lab);
   const { seeder, downloader } = peers;
@@ -112,6 +133,8 @@ async function download(
     ["--host", trackerIp, "--port", trackerPort, "--public", trackerIp],
     { prefix: at(trackerHost) },
   );
+  const hosts = [seeder, downloader];
+  if (counts) await Promise.all(hosts.map((host) => lab.countUnanswered(host, [trackerIp])));
   const content = seededBytes(bytes, 1);
   const source = await place.directory({ [fileName]: content });
   await place.seeder(source, link, [], { prefix: at(seeder) });
@@ -120,8 +143,14 @@ async function download(
   const program = place.start("peer", words, { prefix: at(downloader) });
   await program.event((event) => event["event"] === "ready", "ready event");
   const readyAt = performance.now();
+  const connecting = firstConnection(program);
   const isOver = () => program.hasEnded || performance.now() - readyAt > limitMs;
-  if (await firstChunk(target, isOver)) result.firstChunkMs = performance.now() - readyAt;
+  if (await firstChunk(target, isOver)) {
+    const now = performance.now();
+    result.fromReadyMs = now - readyAt;
+    const introducedAt = await connecting;
+    if (introducedAt !== null) result.firstChunkMs = now - introducedAt;
+  }
   if (midway !== undefined) {
     await program.event(isHalf, "half of the chunks", limitMs);
     await midway(lab, peers);
@@ -130,14 +159,38 @@ async function download(
   const ended = await program.end(limitMs);
   if (ended.code !== 0) throw new Error(`get ended with ${ended.code}\n${program.report()}`);
   const complete = program.events.find((event) => event["event"] === "complete") ?? {};
-  result.via = viaOf(complete);
+  result.paths = program.events.filter(isConnected).map(({ via, milliseconds }) => ({
+    via: String(via),
+    milliseconds: Number(milliseconds),
+  }));
+  result.via = result.paths.at(-1)?.via ?? null;
+  result.sources = sourcesOf(complete);
   result.seconds = Number(complete["seconds"]);
-  result.fetched = sourcesOf(complete).reduce((sum, { chunks }) => sum + chunks, 0);
+  result.fetched = result.sources.reduce((sum, { chunks }) => sum + chunks, 0);
+  if (counts) result.unanswered = await busierSide(lab, hosts);
   await compare(join(target, fileName), content);
 }
 
 function rateFor({ expected }: LabPair): string {
-  return expected === "direct" ? "0" : patientRate;
+  return expected === "birthday" || expected === "either" ? patientRate : "0";
+}
+
+/** When the introduction that led to the first connection was there, by this process's clock; null for never. */
+async function firstConnection(program: Program): Promise<number | null> {
+  const connected = await program.event(isConnected, "connection", limitMs).catch(() => null);
+  return connected && performance.now() - Number(connected["milliseconds"]);
+}
+
+function isConnected({ event }: JsonLine): boolean {
+  return event === "connected";
+}
+
+async function busierSide(lab: NetLab, hosts: LabHost[]): Promise<PacketCount> {
+  const counts = await Promise.all(hosts.map((host) => lab.unansweredCount(host)));
+  return {
+    udp: Math.max(...counts.map(({ udp }) => udp)),
+    tcp: Math.max(...counts.map(({ tcp }) => tcp)),
+  };
 }
 
 /** Waits until a chunk, or all of the file, lies there. */
@@ -173,11 +226,8 @@ async function longestStall(program: Program): Promise<number> {
 }
 
 function sourcesOf(complete: JsonLine): { via: string; chunks: number }[] {
-  return (complete["sources"] ?? []) as { via: string; chunks: number }[];
-}
-
-function viaOf(complete: JsonLine): string {
-  return sourcesOf(complete).map((source) => source.via).join("+");
+  const sources = (complete["sources"] ?? []) as { via: string; chunks: number }[];
+  return sources.map(({ via, chunks }) => ({ via, chunks }));
 }
 
 async function compare(path: string, content: Uint8Array): Promise<void> {

@@ -38,6 +38,11 @@ export interface LabRouter extends LabHost {
   hostCount: number;
 }
 
+export interface PacketCount {
+  udp: number;
+  tcp: number;
+}
+
 let labCount = 0;
 
 export class NetLab {
@@ -108,8 +113,37 @@ export class NetLab {
 
   /** Packets that anybody sent, past the routers, to an address that isn't in the laboratory. */
   async strayPacketCount(): Promise<number> {
-    const json = await run(["ip", "netns", "exec", this.#core, "nft", "-j", "list", "counters"]);
-    return Number(/"packets": (\d+)/.exec(json)?.[1] ?? Number.NaN);
+    return (await countersOf(this.#core)).get("stray") ?? Number.NaN;
+  }
+
+  /** Begins to count, at the host itself, what it sends to others than those. */
+  async countUnanswered({ namespace }: LabHost, except: string[]): Promise<void> {
+    const ips = (family: string) => except.filter((ip) => ip.includes(":") === (family === "ip6"));
+    const passes = ["ip", "ip6"].filter((family) => ips(family).length > 0)
+      .map((family) => `${family} daddr { ${ips(family).join(", ")} } accept`);
+    await nft(
+      namespace,
+      `table inet cost {
+        counter datagrams { }
+        counter segments { }
+        chain leave {
+          type filter hook output priority 0; policy accept;
+          oifname "lo" accept
+          ${passes.join("\n")}
+          meta l4proto udp ct state new counter name datagrams
+          meta l4proto tcp ct state new counter name segments
+        }
+      }`,
+    );
+  }
+
+  /**
+   * UDP datagrams and TCP segments that have been sent since to where nothing has come from: dials and probes, up
+   * to their answer.
+   */
+  async unansweredCount({ namespace }: LabHost): Promise<PacketCount> {
+    const counts = await countersOf(namespace);
+    return { udp: counts.get("datagrams") ?? 0, tcp: counts.get("segments") ?? 0 };
   }
 
   async close(): Promise<void> {
@@ -245,6 +279,19 @@ async function configure(namespace: string, commands: string[]): Promise<void> {
 
 async function nft(namespace: string, rules: string): Promise<void> {
   await runIn(namespace, ["nft", "-f", "-"], rules);
+}
+
+/** The packets that each named counter of the namespace has seen. */
+async function countersOf(namespace: string): Promise<Map<string, number>> {
+  const json = await run(["ip", "netns", "exec", namespace, "nft", "-j", "list", "counters"]);
+  const { nftables } = JSON.parse(json) as {
+    nftables: { counter?: { name: string; packets: number } }[];
+  };
+  return new Map(
+    nftables.flatMap(({ counter }): [string, number][] =>
+      counter ? [[counter.name, counter.packets]] : []
+    ),
+  );
 }
 
 async function runIn(namespace: string, command: string[], input = ""): Promise<void> {
