@@ -24,13 +24,9 @@ import type { TransportKind } from "./ports.ts";
 import type { KeyedRateLimiter } from "./rate_limiter.ts";
 import type { RelayRequest } from "./relay_table.ts";
 import type { TrackerFailure, TrackerRequest, TrackerResponse } from "./tracker_messages.ts";
-import {
-  type Introduction,
-  isFailure,
-  silenceMs,
-  type TrackedPeer,
-  type TrackerState,
-} from "./tracker_state.ts";
+import type { Introduction } from "./introduction_table.ts";
+import { isFailure } from "./tracker_failure.ts";
+import { silenceMs, type TrackedPeer, type TrackerState } from "./tracker_state.ts";
 
 /** How long a peer that was let in may take to join. */
 export const joinTimeoutMs = 10_000;

@@ -9,11 +9,10 @@ import {
   type HolderRow,
   maxListedItems,
 } from "../lib/tracker_messages.ts";
+import type { Introduction } from "../lib/introduction_table.ts";
+import { type ListingPage, maxHoldersTold } from "../lib/tracked_files.ts";
+import { type Failure, isFailure } from "../lib/tracker_failure.ts";
 import {
-  type Failure,
-  type Introduction,
-  isFailure,
-  maxHoldersTold,
   silenceMs,
   type TrackedPeer,
   type TrackerLimits,
@@ -290,7 +289,7 @@ Deno.test("expire() forgets peers that were silent for three heartbeats, and wha
   assertEquals(state.expire(silenceMs), [silent]);
   assertEquals(names(state), ["file 2"]);
   assertEquals(state.expire(30_000 + silenceMs), [alive]);
-  assertEquals(state.statistics, { peers: 0, files: 0, rows: 0, introductions: 0 });
+  assertEquals(state.statistics, { peers: 0, files: 0, rows: 0, holdings: 0, introductions: 0 });
 });
 
 Deno.test("leave() forgets much in bounded steps, and keeps what is announced in between", () => {
@@ -495,7 +494,7 @@ Deno.test("the counts of the list agree with what the peers said, whatever they 
       checkAgainst(state, model);
     }
     for (const peer of peers.values()) state.leave(peer);
-    assertEquals(state.statistics, { peers: 0, files: 0, rows: 0, introductions: 0 });
+    assertEquals(state.statistics, { peers: 0, files: 0, rows: 0, holdings: 0, introductions: 0 });
   }));
 });
 

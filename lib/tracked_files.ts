@@ -1,0 +1,578 @@
+/**
+ * The files of a tracker: who announced which, and the list of them as its readers follow it.
+ *
+ * Rules:
+ * - A peer's latest statement about a digest replaces the one before.
+ * - A digest's length is what most of its holders say, so that one liar can't lock the others out. Holders of
+ *   another opinion are neither counted nor told.
+ * - Who holds a file is told only to who names its digest, and then a random sample.
+ * - What other trackers say of their peers (`away`) counts as so many holders, who are not known here by name.
+ * - Every table is bounded; what doesn't fit is refused with a `Failure`, the rest of the message counts.
+ */
+import type { SocketAddress } from "./address.ts";
+import { copyBits, countBits, hasBit, setBit, validateBits } from "./bitfield.ts";
+import type { PeerWhereabouts } from "./candidates.ts";
+import { ChangeLog } from "./change_log.ts";
+import { maxFileBytes, maxNameBytes, maxNamesPerFile } from "./constants.ts";
+import { ProtocolError } from "./errors.ts";
+import { chunkCountOf } from "./manifest.ts";
+import type { Random } from "./ports.ts";
+import { type Failure, refused, tooMany, unknownDigest } from "./tracker_failure.ts";
+import {
+  type AnnouncedFile,
+  type HolderRow,
+  type ListedRow,
+  maxListedItems,
+  maxPageBytes,
+} from "./tracker_messages.ts";
+import type { SharedFile, SharedHolder } from "./tracker_store.ts";
+
+/** The most holders told in one answer. */
+export const maxHoldersTold = 256;
+
+/** A row without its name: digest, length, seeders, leechers and the lengths of fields. */
+const rowOverheadBytes = 64;
+
+/** Bounds on what is kept of files. */
+export interface FileLimits {
+  files: number;
+  /** Names of all files. */
+  rows: number;
+  /** Statements, of all peers about all files. */
+  holdings: number;
+  filesPerPeer: number;
+  /** Names that all holders of a file give it. */
+  namesPerFile: number;
+  /** Opinions about the length of one digest. */
+  lengthsPerDigest: number;
+  /** Bitfields of incomplete files, of one peer and of all. */
+  heldBytesPerPeer: number;
+  heldBytes: number;
+  /** Removed rows that readers of the list can still be told of. */
+  tombstones: number;
+}
+
+/** Somebody who announces files. */
+export interface FileHolder {
+  readonly id: Uint8Array;
+  /** The id in hex. */
+  readonly key: string;
+  readonly whereabouts: PeerWhereabouts;
+  readonly presence: "here" | "lost" | "gone";
+  /** By digest in hex. */
+  readonly holdings: Map<string, Holding>;
+  heldBytes: number;
+}
+
+export interface ListingPage {
+  epoch: number;
+  reset: boolean;
+  rows: ListedRow[];
+  removed: { digest: Uint8Array; name: string }[];
+  next: number;
+  more: boolean;
+}
+
+/** One peer's statement of one file. */
+export interface Holding {
+  readonly peer: FileHolder;
+  readonly file: TrackedFile;
+  readonly claim: Claim;
+  names: string[];
+  /** Null: complete. */
+  held: Uint8Array | null;
+  chunks: number;
+  /** Where it stands in the claim's array. */
+  slot: number;
+}
+
+/** One digest. */
+interface TrackedFile {
+  /** The digest in hex. */
+  key: string;
+  /** One for each length that a holder states. */
+  claims: Claim[];
+  /** The one with the most holders. */
+  elected: Claim;
+  /** Few: looking through them is quicker, and smaller, than a map. */
+  names: TrackedName[];
+  /** What other trackers say, at most one statement each; null, the usual case, for nothing. */
+  away: AwayStatement[] | null;
+}
+
+/** Those who state the same length of one digest. The order within the arrays means nothing. */
+interface Claim {
+  length: number;
+  chunkCount: number;
+  seeders: Holding[];
+  leechers: Holding[];
+  /** At other trackers. */
+  awaySeeders: number;
+  awayLeechers: number;
+}
+
+/** What another tracker's peers hold of one file. */
+interface AwayStatement {
+  tracker: string;
+  claim: Claim;
+  names: string[];
+  seeders: number;
+  leechers: number;
+}
+
+/** A name of a file, as long as a holder gives it. */
+interface TrackedName {
+  file: TrackedFile;
+  name: string;
+  bytes: number;
+  /** Peers here, and other trackers, that give it. */
+  announcers: number;
+  awayAnnouncers: number;
+  /** Whether the list has heard of it. */
+  listed: boolean;
+}
+
+type Announcers = "announcers" | "awayAnnouncers";
+
+const encoder = new TextEncoder();
+
+export interface TrackedFilesOptions {
+  random: Random;
+  /** This life of the tracker. */
+  epoch: number;
+  limits: FileLimits;
+  /** Hears of each statement of a peer of ours that came, changed or went. */
+  onChange?: ((file: string, peer: string) => void) | undefined;
+}
+
+export class TrackedFiles {
+  readonly #random: Random;
+  readonly #epoch: number;
+  readonly #limits: FileLimits;
+  readonly #onChange: (file: string, peer: string) => void;
+  readonly #files = new Map<string, TrackedFile>();
+  readonly #rows: ChangeLog<TrackedName>;
+  #holdingCount = 0;
+  #heldBytes = 0;
+  #rowCount = 0;
+
+  constructor(options: TrackedFilesOptions) {
+    this.#random = options.random;
+    this.#epoch = options.epoch;
+    this.#limits = options.limits;
+    this.#onChange = options.onChange ?? (() => {});
+    this.#rows = new ChangeLog(this.#limits.tombstones);
+  }
+
+  /** Files. */
+  get size(): number {
+    return this.#files.size;
+  }
+
+  /** Names of all files. */
+  get rowCount(): number {
+    return this.#rowCount;
+  }
+
+  /** Statements of all peers. */
+  get holdingCount(): number {
+    return this.#holdingCount;
+  }
+
+  /** Whether anybody, here or elsewhere, holds something of a digest in hex. */
+  has(key: string): boolean {
+    return this.#files.has(key);
+  }
+
+  /** Digests of all files, in hex; a file that comes meanwhile may be among them. */
+  keys(): IterableIterator<string> {
+    return this.#files.keys();
+  }
+
+  /** Null if it was taken. */
+  announce(peer: FileHolder, announced: AnnouncedFile): Failure | null {
+    return this.#announceFile(peer, announced);
+  }
+
+  /** More chunks of an announced file. Nothing is noted if one of them doesn't exist. */
+  have(holding: Holding, chunks: number[]): Failure | null {
+    const { chunkCount } = holding.claim;
+    for (const chunk of chunks) {
+      const exists = Number.isInteger(chunk) && chunk >= 0 && chunk < chunkCount;
+      if (!exists) return refused(`the file has ${chunkCount} chunks`);
+    }
+    if (holding.held === null) return null;
+    const before = holding.chunks;
+    for (const chunk of chunks) {
+      if (hasBit(holding.held, chunk)) continue;
+      setBit(holding.held, chunk);
+      holding.chunks++;
+    }
+    if (holding.chunks !== before) this.#onChange(holding.file.key, holding.peer.key);
+    if (holding.chunks === chunkCount) this.#complete(holding);
+    return null;
+  }
+
+  /** The peer no longer has anything of the file. */
+  retract(holding: Holding): void {
+    this.#retract(holding);
+  }
+
+  /** Rows that changed after `since` in the life `epoch`; everything if that can't be told. */
+  list(epoch: number, since: number, limit: number): ListingPage {
+    const reset = epoch !== this.#epoch || since === 0 || !this.#rows.reaches(since);
+    const page: ListingPage = {
+      epoch: this.#epoch,
+      reset,
+      rows: [],
+      removed: [],
+      next: this.#rows.revision,
+      more: false,
+    };
+    const maxRows = Math.min(Math.max(limit, 1), maxListedItems);
+    let last = reset ? 0 : since;
+    let bytes = 0;
+    for (const { row, revision, removed } of this.#rows.after(last)) {
+      bytes += row.bytes + rowOverheadBytes;
+      if (page.rows.length + page.removed.length === maxRows || bytes > maxPageBytes) {
+        return { ...page, next: last, more: true };
+      }
+      if (removed) page.removed.push({ digest: digestOf(row.file), name: row.name });
+      else page.rows.push(listedRow(row));
+      last = revision;
+    }
+    return page;
+  }
+
+  /** A random sample of a file's holders here, the asker left out. */
+  holders(asker: string, digest: Uint8Array): HolderRow[] | Failure {
+    const file = this.#files.get(digest.toHex());
+    if (file === undefined) return unknownDigest();
+    const { seeders, leechers } = file.elected;
+    // Leechers are told too, though there be seeders enough: rare chunks spread through them.
+    const seedersTold = Math.max(maxHoldersTold / 2, maxHoldersTold - leechers.length);
+    const told = this.#sample(seeders, seedersTold);
+    told.push(...this.#sample(leechers, maxHoldersTold - told.length));
+    return told.filter(({ peer }) => peer.presence === "here" && peer.key !== asker).map(holderRow);
+  }
+
+  /** The other trackers that say they have holders of a file. */
+  trackersOf(digest: Uint8Array): string[] {
+    return this.#files.get(digest.toHex())?.away?.map(({ tracker }) => tracker) ?? [];
+  }
+
+  /** What our own peers hold of a file, of which they may hold nothing. */
+  shared(key: string): SharedFile {
+    const file = this.#files.get(key);
+    const names = file?.names.filter(({ announcers }) => announcers > 0).map(({ name }) => name);
+    const { length = 0, seeders, leechers } = file === undefined ? {} : ownClaimOf(file);
+    return {
+      digest: key,
+      length,
+      names: (names ?? []).slice(0, maxNamesPerFile),
+      seeders: seeders?.length ?? 0,
+      leechers: leechers?.length ?? 0,
+    };
+  }
+
+  /** Another tracker's word on a file takes the place of its last; no holders, no word. False: no room. */
+  setAway(tracker: string, said: SharedFile): boolean {
+    const known = this.#files.get(said.digest);
+    const isNothing = said.seeders + said.leechers === 0;
+    if (known === undefined && (isNothing || this.#files.size >= this.#limits.files)) {
+      return isNothing;
+    }
+    const chunkCount = chunkCountOf(said.length);
+    const file = known ?? this.#addFile({ key: said.digest, length: said.length, chunkCount });
+    const before = countsOf(file);
+    const older = file.away?.find((statement) => statement.tracker === tracker);
+    if (!isNothing) this.#insertAway(file, { tracker, said, chunkCount });
+    if (older !== undefined) this.#removeAway(file, older);
+    this.#settle(file, before);
+    return true;
+  }
+
+  #insertAway(
+    file: TrackedFile,
+    { tracker, said, chunkCount }: { tracker: string; said: SharedFile; chunkCount: number },
+  ): void {
+    const { seeders, leechers } = said;
+    const claim = claimOf(file, said.length, chunkCount);
+    claim.awaySeeders += seeders;
+    claim.awayLeechers += leechers;
+    const names = said.names.filter((name) => this.#addName(file, name, "awayAnnouncers"));
+    (file.away ??= []).push({ tracker, claim, names, seeders, leechers });
+  }
+
+  #removeAway(file: TrackedFile, statement: AwayStatement): void {
+    const { claim, names, seeders, leechers } = statement;
+    claim.awaySeeders -= seeders;
+    claim.awayLeechers -= leechers;
+    for (const name of names) this.#removeName(file, name, "awayAnnouncers");
+    const left = file.away?.filter((other) => other !== statement) ?? [];
+    file.away = left.length > 0 ? left : null;
+  }
+
+  #announceFile(peer: FileHolder, announced: AnnouncedFile): Failure | null {
+    const chunkCount = checkAnnounced(announced);
+    const key = announced.digest.toHex();
+    const older = peer.holdings.get(key);
+    const held = heldOf(announced, chunkCount);
+    const failure = this.#checkRoom(peer, key, { older, held, length: announced.length });
+    if (failure !== null) return failure;
+    const file = this.#files.get(key) ??
+      this.#addFile({ key, length: announced.length, chunkCount });
+    const before = countsOf(file);
+    // The new statement first: a name or file that stays is never gone in between.
+    this.#insert({
+      peer,
+      file,
+      claim: claimOf(file, announced.length, chunkCount),
+      names: [...new Set(announced.names)],
+      held,
+      chunks: held === null ? chunkCount : countBits(held),
+      slot: 0,
+    });
+    if (older !== undefined) this.#remove(older);
+    this.#settle(file, before);
+    this.#onChange(key, peer.key);
+    return null;
+  }
+
+  #checkRoom(
+    peer: FileHolder,
+    key: string,
+    { older, held, length }: {
+      older: Holding | undefined;
+      held: Uint8Array | null;
+      length: number;
+    },
+  ): Failure | null {
+    const limits = this.#limits;
+    const file = this.#files.get(key);
+    if (file === undefined && this.#files.size >= limits.files) return tooMany("files");
+    if (older === undefined && peer.holdings.size >= limits.filesPerPeer) {
+      return tooMany("files of one peer");
+    }
+    if (older === undefined && this.#holdingCount >= limits.holdings) return tooMany("holders");
+    if (
+      file !== undefined && file.claims.length >= limits.lengthsPerDigest &&
+      !file.claims.some((claim) => claim.length === length)
+    ) return tooMany("lengths of one file");
+    const heldBytes = (held?.length ?? 0) - (older?.held?.length ?? 0);
+    const fits = peer.heldBytes + heldBytes <= limits.heldBytesPerPeer &&
+      this.#heldBytes + heldBytes <= limits.heldBytes;
+    return fits ? null : tooMany("incomplete files");
+  }
+
+  #addFile(
+    { key, length, chunkCount }: { key: string; length: number; chunkCount: number },
+  ): TrackedFile {
+    const claim = newClaim(length, chunkCount);
+    const file = { key, claims: [claim], elected: claim, names: [], away: null };
+    this.#files.set(key, file);
+    return file;
+  }
+
+  /** Takes a statement into account; `#settle` follows. */
+  #insert(holding: Holding): void {
+    const { peer, file, held } = holding;
+    peer.holdings.set(file.key, holding);
+    this.#holdingCount++;
+    this.#countHeldBytes(peer, held?.length ?? 0);
+    place(holding);
+    const namesBefore = holding.names;
+    holding.names = namesBefore.filter((name) => this.#addName(file, name));
+  }
+
+  /** The opposite of `#insert`. */
+  #remove(holding: Holding): void {
+    const { peer, file, held, names } = holding;
+    if (peer.holdings.get(file.key) === holding) peer.holdings.delete(file.key);
+    this.#holdingCount--;
+    this.#countHeldBytes(peer, -(held?.length ?? 0));
+    displace(holding);
+    for (const name of names) this.#removeName(file, name);
+  }
+
+  #retract(holding: Holding): void {
+    const before = countsOf(holding.file);
+    this.#remove(holding);
+    this.#settle(holding.file, before);
+    this.#onChange(holding.file.key, holding.peer.key);
+  }
+
+  #complete(holding: Holding): void {
+    const before = countsOf(holding.file);
+    this.#countHeldBytes(holding.peer, -(holding.held?.length ?? 0));
+    displace(holding);
+    holding.held = null;
+    place(holding);
+    this.#settle(holding.file, before);
+  }
+
+  #countHeldBytes(peer: FileHolder, bytes: number): void {
+    peer.heldBytes += bytes;
+    this.#heldBytes += bytes;
+  }
+
+  /** After statements came or went: elects the length, forgets what nobody holds, notes changed rows. */
+  #settle(file: TrackedFile, before: Counts): void {
+    file.claims = file.claims.filter((claim) => claimSize(claim) > 0);
+    for (const claim of file.claims) {
+      if (claimSize(claim) > claimSize(file.elected)) file.elected = claim;
+    }
+    if (file.claims.length === 0) this.#files.delete(file.key);
+    const after = countsOf(file);
+    const unchanged = after.seeders === before.seeders && after.leechers === before.leechers &&
+      after.length === before.length;
+    for (const row of file.names) {
+      if (unchanged && row.listed) continue;
+      row.listed = true;
+      this.#rows.put(rowKey(row), row);
+    }
+  }
+
+  /** False if the name had no room. */
+  #addName(file: TrackedFile, name: string, by: Announcers = "announcers"): boolean {
+    const known = file.names.find((row) => row.name === name);
+    if (known !== undefined) {
+      known[by]++;
+      return true;
+    }
+    const { namesPerFile, rows } = this.#limits;
+    if (file.names.length >= namesPerFile || this.#rowCount >= rows) return false;
+    const bytes = encoder.encode(name).length;
+    const row = { file, name, bytes, announcers: 0, awayAnnouncers: 0, listed: false };
+    row[by]++;
+    file.names.push(row);
+    this.#rowCount++;
+    return true;
+  }
+
+  #removeName(file: TrackedFile, name: string, by: Announcers = "announcers"): void {
+    const index = file.names.findIndex((row) => row.name === name);
+    const row = file.names[index];
+    if (row === undefined) return;
+    row[by]--;
+    if (row.announcers + row.awayAnnouncers > 0) return;
+    file.names.splice(index, 1);
+    this.#rowCount--;
+    this.#rows.remove(rowKey(row));
+  }
+
+  /** Up to `count` of them at random: the first steps of a Fisher-Yates shuffle, in place. */
+  #sample(holdings: Holding[], count: number): Holding[] {
+    const taken = Math.min(count, holdings.length);
+    for (let slot = 0; slot < taken; slot++) {
+      swap(holdings, slot, slot + this.#random.below(holdings.length - slot));
+    }
+    return holdings.slice(0, taken);
+  }
+}
+
+interface Counts {
+  seeders: number;
+  leechers: number;
+  length: number;
+}
+
+function countsOf({ elected }: TrackedFile): Counts {
+  const { seeders, leechers, awaySeeders, awayLeechers, length } = elected;
+  return {
+    seeders: seeders.length + awaySeeders,
+    leechers: leechers.length + awayLeechers,
+    length,
+  };
+}
+
+function digestOf({ key }: TrackedFile): Uint8Array {
+  return Uint8Array.fromHex(key);
+}
+
+function rowKey({ file, name }: TrackedName): string {
+  return `${file.key}/${name}`;
+}
+
+/** Throws `ProtocolError` for what no peer may send; else how many chunks the file has. */
+function checkAnnounced({ length, names, held }: AnnouncedFile): number {
+  if (!Number.isSafeInteger(length) || length < 0 || length > maxFileBytes) {
+    throw new ProtocolError("bad-length", `Cannot announce a file of ${length} bytes`);
+  }
+  const namesFit = names.length >= 1 && names.length <= maxNamesPerFile &&
+    names.every((name) => name.length >= 1 && name.length <= maxNameBytes);
+  if (!namesFit) {
+    throw new ProtocolError("bad-names", "Cannot announce a file: its names don't fit");
+  }
+  const chunkCount = chunkCountOf(length);
+  if (held !== null) validateBits(held, chunkCount);
+  return chunkCount;
+}
+
+/** A bitfield of one's own; null when nothing is missing. */
+function heldOf({ held }: AnnouncedFile, chunkCount: number): Uint8Array | null {
+  return held === null || countBits(held) === chunkCount ? null : copyBits(held);
+}
+
+function claimOf(file: TrackedFile, length: number, chunkCount: number): Claim {
+  const known = file.claims.find((claim) => claim.length === length);
+  if (known !== undefined) return known;
+  const claim = newClaim(length, chunkCount);
+  file.claims.push(claim);
+  return claim;
+}
+
+function newClaim(length: number, chunkCount: number): Claim {
+  return { length, chunkCount, seeders: [], leechers: [], awaySeeders: 0, awayLeechers: 0 };
+}
+
+/** The length that most of our own peers state. */
+function ownClaimOf({ claims, elected }: TrackedFile): Claim {
+  const own = ({ seeders, leechers }: Claim) => seeders.length + leechers.length;
+  return claims.reduce((best, claim) => own(claim) > own(best) ? claim : best, elected);
+}
+
+function claimSize(claim: Claim): number {
+  return claim.seeders.length + claim.leechers.length + claim.awaySeeders + claim.awayLeechers;
+}
+
+function place(holding: Holding): void {
+  const { claim, held } = holding;
+  const holdings = held === null ? claim.seeders : claim.leechers;
+  holding.slot = holdings.push(holding) - 1;
+}
+
+function displace(holding: Holding): void {
+  const { claim, held } = holding;
+  const holdings = held === null ? claim.seeders : claim.leechers;
+  swap(holdings, holding.slot, holdings.length - 1);
+  holdings.pop();
+}
+
+function swap(holdings: Holding[], slot: number, other: number): void {
+  const one = holdings[slot]!;
+  const two = holdings[other]!;
+  holdings[slot] = two;
+  holdings[other] = one;
+  two.slot = slot;
+  one.slot = other;
+}
+
+function listedRow({ file, name }: TrackedName): ListedRow {
+  return { digest: digestOf(file), name, ...countsOf(file) };
+}
+
+/** What other trackers are told of one holder. */
+export function sharedHolder({ peer, chunks, held }: Holding): SharedHolder {
+  const address = addressOf(peer.whereabouts);
+  return { peer: peer.key, address, chunks, complete: held === null };
+}
+
+function holderRow({ peer, chunks, held }: Holding): HolderRow {
+  return { peer: peer.id, address: addressOf(peer.whereabouts), chunks, complete: held === null };
+}
+
+/** Over TCP the observed port is the dialler's, of no use to anybody: the listening port stands for it. */
+function addressOf({ observed, via, listenPort }: PeerWhereabouts): SocketAddress {
+  return via === "quic" ? observed : { ip: observed.ip, port: listenPort };
+}
