@@ -34,6 +34,8 @@ export interface TraversalListeners {
 export interface Traversal {
   /** What this peer's NAT is, as far as it is known. */
   natClass(): NatClass;
+  /** Whether the tracker is reached by UDP; absent: it is. */
+  udpPasses?(): boolean;
   /** Whether the tracker sees this peer at a loopback address. */
   isAtLoopback(): boolean;
   /** A QUIC endpoint on a port that a raw socket has just left. */
@@ -96,6 +98,7 @@ export class Connector {
       introduction,
       peer,
       selfNat: this.#options.traversal.natClass(),
+      udpPasses: this.#options.traversal.udpPasses?.() ?? true,
       allowLoopback: this.#options.traversal.isAtLoopback(),
       endpointOf: (kind) => this.#options.endpoints.find((one) => one.kind === kind) ?? null,
       openEndpoint: this.#openerOf(),

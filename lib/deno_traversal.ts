@@ -70,6 +70,7 @@ export function realTraversal(options: RealTraversalOptions): RealTraversal {
   return {
     discovery,
     natClass: () => discovery.natClass,
+    udpPasses: () => tracker.via === "quic",
     settled: () => discovery.settled,
     isAtLoopback: () => tracker.observed !== null && isLoopback(tracker.observed.ip),
     openEndpoint: (port) => endpoints.open(port),

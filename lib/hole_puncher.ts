@@ -60,6 +60,8 @@ const datagramsPerDial = 5;
 /** How long TCP goes first where no NAT is expected between (RFC 8305 calls it a connection attempt delay). */
 const headStartMs = 30;
 const relayDelayMs = 400;
+/** Where something else takes long, or is not likely: a birthday punch, TCP alone. */
+const hardRelayDelayMs = 200;
 /** Where nothing but a relay is likely to help. */
 const hopelessRelayDelayMs = 100;
 /** How much later the side that did not ask for the introduction asks for the relay. */
@@ -91,6 +93,8 @@ export interface HolePuncherOptions {
   candidates: readonly Candidate[];
   /** Whether this peer itself is at a loopback address, for its tracker; else none is dialled. */
   allowLoopback: boolean;
+  /** Whether UDP is known to get out of here; if it isn't, it is tried all the same. By default it is. */
+  udpPasses?: boolean;
   /** What can be used here; all by default. */
   able?: { tcp?: boolean; quic?: boolean; relay?: boolean; birthday?: boolean };
 }
@@ -364,10 +368,18 @@ export class HolePuncher {
 
   #planRelay(now: number): void {
     if (this.#relay !== "unasked") return;
-    const { initiator, selfNat, peerNat } = this.#options;
-    const hopeless = this.#targets.length === 0 || (isDependent(selfNat) && isDependent(peerNat));
-    const delay = hopeless ? hopelessRelayDelayMs : relayDelayMs;
-    this.#add({ at: now + delay + (initiator ? 0 : responderRelayDelayMs), reason: "relay" });
+    const delay = this.#relayDelayMs() + (this.#options.initiator ? 0 : responderRelayDelayMs);
+    this.#add({ at: now + delay, reason: "relay" });
+  }
+
+  #relayDelayMs(): number {
+    const { selfNat, peerNat, udpPasses = true } = this.#options;
+    if (this.#targets.length === 0) return hopelessRelayDelayMs;
+    const hasUdp = udpPasses && this.#targets.some(({ transport }) => transport === "quic");
+    if (!hasUdp) return hardRelayDelayMs;
+    if (isDependent(selfNat) && isDependent(peerNat)) return hopelessRelayDelayMs;
+    const isHard = this.#role === "opener" || this.#role === "prober";
+    return isHard ? hardRelayDelayMs : relayDelayMs;
   }
 
   #planBirthday(now: number): void {

@@ -66,6 +66,8 @@ export interface PairOptions {
   peer: string;
   identity: Identity;
   selfNat: NatClass;
+  /** Whether UDP is known to get out of here. */
+  udpPasses: boolean;
   allowLoopback: boolean;
   clock: Clock;
   /** Null if there is none of that kind. */
@@ -97,7 +99,7 @@ export class IntroducedPair {
   #isEnded = false;
 
   constructor(options: PairOptions) {
-    const { introduction, identity, selfNat, allowLoopback, clock } = options;
+    const { introduction, identity, selfNat, udpPasses, allowLoopback, clock } = options;
     this.introduction = introduction;
     this.#options = options;
     this.#introducedAt = clock.now();
@@ -109,6 +111,7 @@ export class IntroducedPair {
         selfNat,
         peerNat: introduction.nat,
         candidates: introduction.candidates,
+        udpPasses,
         allowLoopback,
         able: {
           tcp: options.endpointOf("tcp") !== null,

@@ -244,6 +244,18 @@ Deno.test("a relay is asked for sooner where little else can help", () => {
   assertEquals(new Bench({ candidates: [] }).at(5000).of("request_relay")[0]?.at, 100);
 });
 
+Deno.test("a relay bridges the time that a birthday punch takes, and where there is no UDP", () => {
+  const relayAt = (options: Partial<HolePuncherOptions>) =>
+    new Bench(options).at(5000).of("request_relay").map(({ at }) => at);
+  assertEquals(relayAt({ selfNat: "dependent-random" }), [200]);
+  assertEquals(relayAt({ peerNat: "dependent-sequential" }), [200]);
+  assertEquals(relayAt({ selfNat: "unknown" }), [400]);
+  assertEquals(relayAt({ udpPasses: false }), [200]);
+  assertEquals(relayAt({ candidates: [{ kind: "tcp", address: publicAddress }] }), [200]);
+  const hopeful = new Bench({ udpPasses: false }).at(5000).dials("punched");
+  assertEquals(hopeful.length > 0, true, "UDP is tried all the same");
+});
+
 Deno.test("nobody asks for a relay while a path is open, or where there is none to be had", () => {
   assertEquals(new Bench({ able: { relay: false } }).at(14_999).of("request_relay"), []);
   const open = new Bench().at(300).input({ type: "opened", attempt: 1 }).at(14_999);
