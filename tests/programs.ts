@@ -258,7 +258,12 @@ export class Playground {
   }
 
   start(name: ProgramName, args: string[], options: ProgramOptions = {}): Program {
-    const program = new Program([...commandOf(name), ...args], { cwd: this.root, ...options });
+    return this.run([...commandOf(name), ...args], options);
+  }
+
+  /** Starts any program. */
+  run(command: string[], options: ProgramOptions = {}): Program {
+    const program = new Program(command, { cwd: this.root, ...options });
     this.programs.push(program);
     return program;
   }
