@@ -4,13 +4,16 @@
  */
 import { displayName } from "./file_name.ts";
 import type {
+  DownloadStatus,
   Holder,
   ListedFile,
+  ManagedPeer,
   PeerControl,
   PeerStatus,
   Source,
   TrackerView,
 } from "./control.ts";
+import { hasEnded } from "./download_queue.ts";
 import { exitCode, UserError } from "./errors.ts";
 import {
   type Column,
@@ -21,8 +24,8 @@ import {
   shortDigests,
 } from "./format.ts";
 import { fileRecord, holderRecord, jsonLine, statusRecord, verifiedRecord } from "./json_output.ts";
-import { findFile, findFiles } from "./lookup.ts";
-import type { PeerSettings } from "./options.ts";
+import { findFile, findFiles, placedInto, uniqueFiles } from "./lookup.ts";
+import type { GetWish, PeerSettings } from "./options.ts";
 import { noteError, type Output } from "./output.ts";
 import type {
   Damage,
@@ -39,6 +42,13 @@ const scanLineMs = 100;
 
 /** Ids are long: this many letters tell peers apart in tables. */
 const shownPeerLetters = 8;
+
+/** What commands about downloads have at hand. */
+export interface DownloadSession {
+  peer: ManagedPeer;
+  board: ProgressBoard;
+  context: ActionContext;
+}
 
 /** What every command has at hand. */
 export interface ActionContext {
@@ -120,12 +130,14 @@ function holderRow(holder: Holder, file: ListedFile): string[] {
  * have been started, to a promise of the first code that isn't `done`.
  */
 export async function startDownloads(
-  peer: PeerControl,
-  wanted: readonly string[],
-  board: ProgressBoard,
+  { wanted, all, into }: GetWish,
+  { peer, board, context }: DownloadSession,
 ): Promise<{ ended: Promise<number> }> {
-  const files = findFiles(await peer.list(), wanted);
-  const codes = files.map((file) => board.watch(peer.download(file)));
+  const listed = await peer.list();
+  const files = all ? uniqueFiles(listed) : findFiles(listed, wanted);
+  if (files.length === 0) context.output.note("no files on the tracker yet");
+  const placed = into === null ? files : placedInto(files, into);
+  const codes = placed.map((file) => board.watch(peer.download(file)));
   const ended = Promise.all(codes).then((all) => all.find((code) => code !== 0) ?? exitCode.done);
   return { ended };
 }
@@ -329,30 +341,53 @@ function uploadRows(status: PeerStatus): string[][] {
   ]);
 }
 
-export function cancelDownloads(peer: PeerControl, wanted: readonly string[]): number {
-  const running = peer.status().downloads.filter((download) =>
-    !["complete", "cancelled", "failed"].includes(download.state)
-  );
-  if (running.length === 0) throw new UserError("failed", "there is no download under way");
-  const listed = running.map(({ digest, name, length, chunks }) => ({
+const pastTense = { cancel: "cancelled", pause: "paused", resume: "resumed" } as const;
+
+/** Whether a download is one that the command can do something with. */
+const canChange = {
+  cancel: (state: DownloadStatus["state"]) => !hasEnded(state),
+  pause: (state: DownloadStatus["state"]) => !hasEnded(state) && state !== "paused",
+  resume: (state: DownloadStatus["state"]) => state === "paused",
+} as const;
+
+/** Without words: all that can be changed so. */
+export function changeDownloads(
+  command: "cancel" | "pause" | "resume",
+  words: readonly string[],
+  { peer, board, context }: DownloadSession,
+): number {
+  const candidates = peer.status().downloads.filter(({ state }) => canChange[command](state));
+  if (candidates.length === 0) {
+    const kind = command === "resume" ? "is paused" : "is under way";
+    throw new UserError("failed", `no download ${kind}`, '"status" shows all downloads');
+  }
+  const listed = candidates.map(({ digest, name, length, chunks }) => ({
     ...{ digest, name, length, chunks },
     ...{ seeders: 0, leechers: 0 },
   }));
-  for (const file of wanted.map((word) => findDownload(listed, word))) peer.cancel(file.digest);
+  const { output, settings } = context;
+  for (const file of words.length === 0 ? listed : findDownloads(listed, words)) {
+    const isWatched = board.watches(file.digest);
+    if (!peer[command](file.digest)) continue;
+    // Who watches hears of the end anyway.
+    if (command === "cancel" && isWatched) continue;
+    const event = pastTense[command];
+    const { digest, name } = file;
+    output.print(
+      settings.json ? jsonLine({ event, digest, name }) : `${event} ${displayName(name)}`,
+    );
+  }
   return exitCode.done;
 }
 
-/** As `findFile`, with words that fit. */
-function findDownload(listed: readonly ListedFile[], word: string): ListedFile {
+/** As `findFiles`, with words that fit. */
+function findDownloads(listed: readonly ListedFile[], words: readonly string[]): ListedFile[] {
   try {
-    return findFile(listed, word);
+    return findFiles(listed, words);
   } catch (thrown) {
     if (!(thrown instanceof UserError) || thrown.code !== "notFound") throw thrown;
-    throw new UserError(
-      "notFound",
-      `no such download under way: ${displayName(word)}`,
-      '"status" shows all downloads',
-    );
+    const text = thrown.message.replace("no such file on the tracker", "no such download");
+    throw new UserError("notFound", text, '"status" shows all downloads');
   }
 }
 

@@ -18,6 +18,8 @@ interface CommandEntry {
   summary: string;
   /** Where it can be given. */
   where: "everywhere" | "program" | "repl";
+  /** Only a peer that runs can do it: after the program's name, the one that runs on the directory is asked. */
+  needsRunning: boolean;
   completion: Completion;
   details: readonly string[];
   /** What may stand after the program's name, and at the prompt. */
@@ -35,6 +37,7 @@ const table = {
     maxArguments: 0,
     summary: "share the directory until stopped",
     where: "program",
+    needsRunning: false,
     completion: "nothing",
     details: [
       "Shares the directory without reading commands, until Ctrl-C or SIGTERM.",
@@ -49,6 +52,7 @@ const table = {
     maxArguments: 0,
     summary: "list all files on the tracker",
     where: "everywhere",
+    needsRunning: false,
     completion: "nothing",
     details: [
       "Seeders have the whole file, leechers some of its chunks.",
@@ -62,6 +66,7 @@ const table = {
     maxArguments: 1,
     summary: "show who has chunks of a file",
     where: "everywhere",
+    needsRunning: false,
     completion: "digests",
     details: ["DIGEST may be shortened to 6 or more digits while it is unambiguous."],
     examples: ["peers 4348e3b98e8a"],
@@ -69,19 +74,30 @@ const table = {
   },
   get: {
     parameters: "DIGEST|NAME...",
-    minArguments: 1,
+    minArguments: 0,
     maxArguments: many,
     summary: "download files",
     where: "everywhere",
+    needsRunning: false,
     completion: "files",
     details: [
       "Downloads from everybody who has chunks of the file, and shares the chunks on",
       "at once. A download that was interrupted goes on from the chunks it has.",
       "A file that is there already is never overwritten. A NAME may also be a folder",
       'or a pattern: "photos/" is all below photos, "photos/*.jpg" what lies in it,',
-      '"**" everything.',
+      '"**" everything. --all is all that the tracker lists. --into gives a file',
+      "another name, or puts several into a folder; a download that was begun keeps",
+      "its name.",
+      "",
+      "Several files are downloaded at once, the others queued. If a peer runs on the",
+      "directory, it downloads: Ctrl-C ends the watching, not the download.",
     ],
-    examples: ['get "films/a film.mkv"', "get 4348e3b9 c764e3ed", 'get "photos/"'],
+    examples: [
+      'get "films/a film.mkv"',
+      "get 4348e3b9 c764e3ed",
+      'get "photos/" --into holidays/',
+      "get --all",
+    ],
     programExamples: ["get 4348e3b9 --seed"],
   },
   digest: {
@@ -90,6 +106,7 @@ const table = {
     maxArguments: many,
     summary: "print the digests of local files",
     where: "everywhere",
+    needsRunning: false,
     completion: "nothing",
     details: [
       "Prints digest, length in bytes and name of each file. The digest is the BEP 52",
@@ -104,6 +121,7 @@ const table = {
     maxArguments: 0,
     summary: "check the directory against its index, offline",
     where: "everywhere",
+    needsRunning: false,
     completion: "nothing",
     details: [
       "Reads every file and every chunk again, compares them with their digests and",
@@ -119,11 +137,13 @@ const table = {
     maxArguments: 0,
     summary: "check the ways to the tracker and to this peer",
     where: "everywhere",
+    needsRunning: false,
     completion: "nothing",
     details: [
       "Tries the port to listen on and the tracker over QUIC and over TCP, and says",
       "what the public address is, whether UDP and IPv6 work, what the NAT in between",
-      "is, and which peers can be reached directly through it.",
+      "is, and which peers can be reached directly through it; then the directory and",
+      "its disk. Ends with what to do about what it found.",
     ],
     examples: [],
     programExamples: ["--tracker p2p://203.0.113.5:7400/KEY doctor"],
@@ -133,7 +153,8 @@ const table = {
     minArguments: 0,
     maxArguments: 0,
     summary: "show this peer, its downloads and its uploads",
-    where: "repl",
+    where: "everywhere",
+    needsRunning: true,
     completion: "nothing",
     details: ["Each source is shown with the way it is reached: tcp, quic, punched or relayed."],
     examples: [],
@@ -144,10 +165,37 @@ const table = {
     minArguments: 1,
     maxArguments: many,
     summary: "stop downloads; their chunks stay",
-    where: "repl",
+    where: "everywhere",
+    needsRunning: true,
     completion: "downloads",
     details: ["A later get goes on from the chunks that are there."],
-    examples: ["cancel 4348e3b9"],
+    examples: ["cancel 4348e3b9", 'cancel "photos/*"'],
+    programExamples: [],
+  },
+  pause: {
+    parameters: "[DIGEST|NAME...]",
+    minArguments: 0,
+    maxArguments: many,
+    summary: "let downloads rest; their chunks stay",
+    where: "everywhere",
+    needsRunning: true,
+    completion: "downloads",
+    details: [
+      "All downloads, if none is named. What is paused makes room for what is queued.",
+    ],
+    examples: ["pause", "pause film.mkv"],
+    programExamples: [],
+  },
+  resume: {
+    parameters: "[DIGEST|NAME...]",
+    minArguments: 0,
+    maxArguments: many,
+    summary: "go on with paused downloads",
+    where: "everywhere",
+    needsRunning: true,
+    completion: "downloads",
+    details: ["All paused downloads, if none is named."],
+    examples: ["resume", "resume film.mkv"],
     programExamples: [],
   },
   rescan: {
@@ -155,7 +203,8 @@ const table = {
     minArguments: 0,
     maxArguments: 0,
     summary: "look at the directory afresh",
-    where: "repl",
+    where: "everywhere",
+    needsRunning: true,
     completion: "nothing",
     details: ["The directory is watched anyway: this is for file systems that can't be."],
     examples: [],
@@ -167,6 +216,7 @@ const table = {
     maxArguments: 1,
     summary: "explain the commands, or one of them",
     where: "everywhere",
+    needsRunning: false,
     completion: "commands",
     details: [],
     examples: ["help get"],
@@ -177,11 +227,28 @@ const table = {
     minArguments: 0,
     maxArguments: 0,
     summary: "tell the tracker goodbye and end",
-    where: "repl",
+    where: "everywhere",
+    needsRunning: true,
     completion: "nothing",
-    details: ["Ctrl-D, and Ctrl-C on an empty line, do the same."],
+    details: ["At the prompt Ctrl-D, and Ctrl-C on an empty line, do the same."],
     examples: [],
     programExamples: [],
+  },
+  completions: {
+    parameters: "SHELL",
+    minArguments: 1,
+    maxArguments: 1,
+    summary: "print what completes peer in bash, zsh or fish",
+    where: "program",
+    needsRunning: false,
+    completion: "nothing",
+    details: [
+      "bash: peer completions bash > ~/.local/share/bash-completion/completions/peer",
+      'zsh:  peer completions zsh > "${fpath[1]}/_peer"',
+      "fish: peer completions fish > ~/.config/fish/completions/peer.fish",
+    ],
+    examples: [],
+    programExamples: ["completions bash"],
   },
 } as const satisfies Record<string, CommandEntry>;
 
@@ -211,6 +278,8 @@ export interface OptionEntry {
   /** What stands for the value; absent for a switch. */
   value?: string;
   summary: string;
+  /** The one command that it goes with; absent: all. */
+  command?: "get";
 }
 
 export const optionTable: readonly OptionEntry[] = [
@@ -219,7 +288,16 @@ export const optionTable: readonly OptionEntry[] = [
   { name: "port", value: "N", summary: "UDP and TCP port to listen on (default: a free one)" },
   { name: "up", value: "RATE", summary: "limit of all uploads together (default: none)" },
   { name: "down", value: "RATE", summary: "limit of all downloads together (default: none)" },
-  { name: "seed", summary: "with get: go on sharing when complete" },
+  { name: "http", value: "ADDRESS", summary: "show a status page at 127.0.0.1:PORT" },
+  { name: "qr", summary: "print the join link as a QR code, too" },
+  { name: "all", summary: "with get: all files on the tracker", command: "get" },
+  {
+    name: "into",
+    value: "NAME",
+    summary: "with get: save as NAME, or in the folder NAME/",
+    command: "get",
+  },
+  { name: "seed", summary: "with get: go on sharing when complete", command: "get" },
   { name: "json", summary: "print one JSON object per line" },
   { name: "help", short: "h", summary: "print this help, or that of a command, and exit" },
   { name: "version", short: "V", summary: "print the version and exit" },
@@ -234,7 +312,8 @@ export function programHelp(): string {
     "",
     "Without COMMAND, peer shares the directory and reads commands from the terminal",
     "or from piped lines. Without a tracker, it carries one and prints a join link",
-    "for the others.",
+    "for the others. status, get and the like talk to the peer that runs on the",
+    "directory, if there is one.",
     "",
     "Commands:",
     ...commandLines("program"),
@@ -266,6 +345,7 @@ export function programHelp(): string {
       ["peer --dir ~/films", "share, and print a join link"],
       ["peer --tracker LINK list", "see what the others share"],
       ["peer --tracker LINK get film.mkv", "download it into this directory"],
+      ["peer --dir ~/films status", "ask the peer that runs there"],
     ]),
   ].join("\n");
 }
@@ -282,12 +362,12 @@ export function replHelp(): string {
 
 /** `peer COMMAND --help`, or `help COMMAND`. */
 export function commandHelp(command: Command, program: Program): string {
-  const seed = command.name === "get" && program === "program" ? " [--seed]" : "";
+  const options = command.name === "get" ? getOptions(program) : "";
   const prefix = program === "program" ? "peer [OPTIONS] " : "";
   const lines = [
     `${command.name} - ${command.summary}`,
     "",
-    `Usage: ${prefix}${usageOf(command)}${seed}`,
+    `Usage: ${prefix}${usageOf(command)}${options}`,
   ];
   if (command.details.length > 0) lines.push("", ...command.details);
   const examples = program === "repl"
@@ -295,6 +375,11 @@ export function commandHelp(command: Command, program: Program): string {
     : [...command.examples, ...command.programExamples].map((example) => `peer ${example}`);
   if (examples.length > 0) lines.push("", "Examples:", ...examples.map((line) => `  ${line}`));
   return lines.join("\n");
+}
+
+/** At the prompt everything is shared on anyway. */
+function getOptions(program: Program): string {
+  return program === "program" ? " [--all] [--into NAME] [--seed]" : " [--all] [--into NAME]";
 }
 
 export function usageOf(command: Command): string {

@@ -258,6 +258,7 @@ export function formatProgressLine(status: DownloadStatus): string {
 /** Most important first. */
 function progressFacts(status: DownloadStatus): string[] {
   const percent = `${Math.floor(fractionOf(status) * 100)}%`.padStart(4);
+  if (status.state === "queued" || status.state === "paused") return [percent, status.state];
   if (status.state === "locating") return [percent, "looking for sources"];
   if (status.state === "combining") return [percent, "combining"];
   const sources = status.sources.filter(({ connected }) => connected);

@@ -50,6 +50,22 @@ export function findFiles(
   return [...found.values()];
 }
 
+/** Each content once, under its first name. */
+export function uniqueFiles(files: readonly ListedFile[]): ListedFile[] {
+  const found = new Map<string, ListedFile>();
+  for (const file of files) if (!found.has(file.digest)) found.set(file.digest, file);
+  return [...found.values()];
+}
+
+/** One file under another name; several, or if the name ends in `/`, with their whole names in that folder. */
+export function placedInto(files: readonly ListedFile[], into: string): ListedFile[] {
+  if (files.length === 1 && !into.endsWith("/")) {
+    return files.map((file) => ({ ...file, name: into }));
+  }
+  const folder = into.replace(/\/$/, "");
+  return files.map((file) => ({ ...file, name: `${folder}/${file.name}` }));
+}
+
 /** Null if the word is neither a folder nor a pattern. */
 function patternOf(word: string): RegExp | null {
   const isFolder = word.endsWith("/");

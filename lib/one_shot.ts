@@ -13,20 +13,26 @@ import {
   startDownloads,
   verifyDirectory,
 } from "./actions.ts";
-import { commandHelp, programHelp, version } from "./commands.ts";
-import type { PeerControl, PeerStatus, TrackerView } from "./control.ts";
-import { exitCode, UserError } from "./errors.ts";
-import { formatBytes, formatCount, formatRate } from "./format.ts";
+import type { CommandSession } from "./command_runner.ts";
+import { commandHelp, type CommandName, programHelp } from "./commands.ts";
+import { completionScript } from "./completions.ts";
+import type { ManagedPeer, PeerControl, PeerStatus, TrackerView } from "./control.ts";
+import { controlDesk, trackerIdOf } from "./control_desk.ts";
+import { DownloadQueue } from "./download_queue.ts";
+import { exitCode, messageOf, UserError } from "./errors.ts";
+import { formatBytes, formatCount, formatRate, plainStyle } from "./format.ts";
 import { connectedRecord, jsonLine, readyRecord } from "./json_output.ts";
 import {
   type Environment,
+  type Extras,
+  getWords,
   parseOptions,
   type PeerAction,
   type PeerInvocation,
   type PeerSettings,
 } from "./options.ts";
-import { noteError, noteNotice, type Output, OutputClosed } from "./output.ts";
-import type { PeerFactory } from "./peer_factory.ts";
+import { noteError, noteNotice, noteNoticeRecord, type Output, OutputClosed } from "./output.ts";
+import type { Closable, PeerFactory, RunningPeer } from "./peer_factory.ts";
 import type { Clock } from "./ports.ts";
 import { ProgressBoard } from "./progress_board.ts";
 import { Stopped, untilStopped, whenStopped } from "./stopping.ts";
@@ -40,11 +46,7 @@ const maxQuitMs = 5_000;
 /** Reads commands until the user quits. Resolves to an exit code. */
 export type Prompt = (session: PromptSession) => Promise<number>;
 
-export interface PromptSession {
-  peer: PeerControl;
-  board: ProgressBoard;
-  context: ActionContext;
-}
+export type PromptSession = CommandSession;
 
 export interface World {
   factory: PeerFactory;
@@ -55,7 +57,7 @@ export interface World {
   /** Aborted by Ctrl-C and the like, and by `abandon`. */
   stop: AbortSignal;
   /** Aborts `stop` for a reason of the program's own. */
-  abandon(reason: OutputClosed): void;
+  abandon(reason?: OutputClosed): void;
 }
 
 /** Runs the program. Prints whatever goes wrong; never rejects with what a user can act on. */
@@ -80,15 +82,113 @@ async function runInvocation(invocation: PeerInvocation, world: World): Promise<
   const context: ActionContext = { factory, settings, output, clock, stop };
   switch (action.kind) {
     case "version":
-      output.print(`peer ${version}`);
+      output.print(`peer ${await factory.about()}`);
       return exitCode.done;
     case "help":
       output.print(
         action.command === null ? programHelp() : commandHelp(action.command, "program"),
       );
       return exitCode.done;
+    case "completions":
+      output.print(completionScript(action.shell).trimEnd());
+      return exitCode.done;
     case "digest":
       return await untilStopped(printDigests(action.files, context), stop);
+    case "share":
+    case "repl":
+      return await withPeer(action, { context, world, extras: invocation.extras });
+    default:
+      return await runWhereItCan(action, { context, world, extras: invocation.extras });
+  }
+}
+
+interface Surroundings {
+  context: ActionContext;
+  world: World;
+  extras: Extras;
+}
+
+/** What a peer that runs on the directory does best, if there is one. */
+async function runWhereItCan(
+  action: Exclude<PeerAction, { kind: HereAlone }>,
+  surroundings: Surroundings,
+): Promise<number> {
+  const { context } = surroundings;
+  const { settings, factory } = context;
+  const running = await factory.reach(settings.dir);
+  if (running === null) return await runHere(action, surroundings);
+  try {
+    if (isOfUse(action.kind, running, settings)) return await ask(running, { action, context });
+  } finally {
+    running.close();
+  }
+  if (action.kind === "get") throw otherTracker(settings.dir);
+  return await runHere(action, surroundings);
+}
+
+type HereAlone = "version" | "help" | "completions" | "digest" | "share" | "repl";
+
+/** What is asked of a tracker is answered by a peer only if it is on that one. */
+function isOfUse(kind: PeerAction["kind"], { tracker }: RunningPeer, settings: PeerSettings) {
+  if (kind === "ask" || kind === "verify" || settings.tracker === null) return true;
+  return trackerIdOf(settings.tracker) === tracker;
+}
+
+function otherTracker(dir: string): UserError {
+  return new UserError(
+    "failed",
+    `${displayName(dir)} is shared by a running peer that is on another tracker`,
+    "leave out --tracker to ask that one, or give this one another directory with --dir",
+  );
+}
+
+interface Asking {
+  action: Exclude<PeerAction, { kind: HereAlone }>;
+  context: ActionContext;
+}
+
+async function ask(running: RunningPeer, { action, context }: Asking): Promise<number> {
+  const { output, settings, stop } = context;
+  const request = { ...requestOf(action), json: settings.json };
+  if (settings.up > 0 || settings.down > 0) {
+    output.note("peer: warning: the running peer's limits stay as they are");
+  }
+  try {
+    return await untilStopped(running.run(request, output), stop);
+  } catch (thrown) {
+    // That the peer has ended is what was asked for.
+    if (request.command === "quit" && !(thrown instanceof Stopped)) return exitCode.done;
+    output.live([]);
+    if (thrown instanceof Stopped && request.command === "get") {
+      output.note('peer: info: the running peer goes on with it: "peer cancel" stops it');
+    }
+    throw thrown;
+  }
+}
+
+function requestOf(action: Asking["action"]): { command: CommandName; words: string[] } {
+  switch (action.kind) {
+    case "ask":
+      return { command: action.command, words: action.words };
+    case "peers":
+      return { command: "peers", words: [action.wanted] };
+    case "get":
+      return { command: "get", words: getWords(action.wish) };
+    default:
+      return { command: action.kind, words: [] };
+  }
+}
+
+async function runHere(action: Asking["action"], surroundings: Surroundings): Promise<number> {
+  const { context } = surroundings;
+  const { settings, stop } = context;
+  switch (action.kind) {
+    case "ask":
+      throw new UserError(
+        "failed",
+        `no peer runs on ${displayName(settings.dir)}`,
+        '"peer share" starts one; --dir names another directory',
+      );
     case "verify":
       return await untilStopped(verifyDirectory(null, context), stop);
     case "doctor":
@@ -100,10 +200,9 @@ async function runInvocation(invocation: PeerInvocation, world: World): Promise<
       const { wanted } = action;
       return await visitTracker(action.kind, context, (view) => showHolders(view, wanted, context));
     }
-    case "share":
     case "get":
-    case "repl":
-      return await withPeer(action, context, world);
+      requireTracker(action.kind, settings);
+      return await withPeer(action, surroundings);
   }
 }
 
@@ -135,28 +234,49 @@ type PeerWork = Extract<PeerAction, { kind: "share" | "get" | "repl" }>;
 
 async function withPeer(
   action: PeerWork,
-  context: ActionContext,
-  world: World,
+  { context, world, extras }: Surroundings,
 ): Promise<number> {
   const { output, clock, settings } = context;
-  if (action.kind === "get") requireTracker(action.kind, settings);
-  const peer = await startPeer(context);
+  const peer = new DownloadQueue(await startPeer(context));
   const onOutputClosed = () => world.abandon(new OutputClosed());
   const board = new ProgressBoard({ output, clock, json: settings.json, onOutputClosed });
+  const open: Closable[] = [];
   try {
-    return await runWork(action, { peer, board, context }, world.prompt);
+    open.push(await openDesk(peer, { context, world }));
+    const session = { peer, board, context };
+    return await runWork(action, { session, extras, open, prompt: world.prompt });
   } finally {
     board.close();
     output.live([]);
     await closeWithin(peer.quit(), clock);
+    for (const each of open) await closeWithin(Promise.try(() => each.close()), clock);
+  }
+}
+
+/** A peer that can't be asked from elsewhere shares all the same. */
+async function openDesk(
+  peer: ManagedPeer,
+  { context, world }: Pick<Surroundings, "context" | "world">,
+): Promise<Closable> {
+  const { factory, settings, output } = context;
+  const desk = controlDesk({ peer, context, quit: () => world.abandon() });
+  try {
+    return await factory.openDesk(settings, desk);
+  } catch (thrown) {
+    const text = `other terminals can't ask this peer: ${messageOf(thrown)}`;
+    noteNotice(output, { level: "warning", text });
+    return { close: () => {} };
   }
 }
 
 async function startPeer(context: ActionContext): Promise<PeerControl> {
-  const { factory, settings, output, stop } = context;
+  const { factory, settings, output, clock, stop } = context;
   const starting = factory.start(settings, {
     onScan: scanLine("looking at", context),
-    onNotice: (notice) => noteNotice(output, notice),
+    onNotice: (notice) => {
+      if (settings.json) noteNoticeRecord(output, notice, clock.wallTime());
+      else noteNotice(output, notice);
+    },
     signal: stop,
   });
   try {
@@ -174,45 +294,77 @@ async function quitLate(starting: Promise<PeerControl>, clock: Clock): Promise<v
   await closeWithin(starting.then((peer) => peer.quit(), () => {}), clock);
 }
 
-async function runWork(action: PeerWork, session: PromptSession, prompt: Prompt): Promise<number> {
+interface Work {
+  session: PromptSession;
+  extras: Extras;
+  /** What is closed in the end. */
+  open: Closable[];
+  prompt: Prompt;
+}
+
+async function runWork(action: PeerWork, work: Work): Promise<number> {
+  const { session, prompt } = work;
   switch (action.kind) {
     case "repl":
-      greet(session);
+      await greet(work);
       return await prompt(session);
     case "share":
-      greet(session);
+      await greet(work);
       await shareUntilStopped(session);
       return exitCode.done;
     case "get":
-      return await getFiles(action, session);
+      return await getFiles(action, work);
   }
 }
 
 /** Says who we are: to scripts always, to people what they need to bring others here. */
-function greet(session: PromptSession): void {
-  const { peer, context: { output, settings } } = session;
-  if (settings.json) return tellRecords(session);
+async function greet(work: Work): Promise<void> {
+  const { peer, context: { output, settings } } = work.session;
+  const url = await openPage(work);
+  if (settings.json) return tellRecords(work.session, url);
   const status = peer.status();
   const shared = `${formatCount(status.files, "file")}, ${formatBytes(status.bytes)}`;
   output.print(`sharing ${displayName(settings.dir)}: ${shared}`);
   output.print(`join link: ${status.link}`);
+  if (url !== null) output.print(`status page: ${url}`);
+  if (work.extras.qr) await showQrCode(status.link, output);
   if (status.tracker === "connecting") output.note("peer: info: still looking for the tracker");
 }
 
+/** Null if none is wanted. */
+async function openPage({ session, extras, open }: Work): Promise<string | null> {
+  if (extras.http === null) return null;
+  const { peer, context: { factory, settings } } = session;
+  const page = await factory.openPage({ peer, settings, address: extras.http });
+  open.push(page);
+  return page.url;
+}
+
+async function showQrCode(link: string, output: Output): Promise<void> {
+  const { qrLines } = await import("./qr_code.ts");
+  const { width, style } = output;
+  const lines = qrLines(link, { hasColours: style !== plainStyle, width });
+  if (lines === null) output.note("peer: info: the QR code needs a wider terminal");
+  else output.print(lines.join("\n"));
+}
+
 /** What scripts hear of, whatever the command: who we are, and every path that comes into use. */
-function tellRecords({ peer, board, context }: PromptSession): void {
-  context.output.print(jsonLine(readyRecord(peer.status())));
+function tellRecords({ peer, board, context }: PromptSession, url: string | null): void {
+  const page = url === null ? {} : { page: url };
+  context.output.print(jsonLine({ ...readyRecord(peer.status()), ...page }));
   peer.onConnected((path) => board.tellRecord(connectedRecord(path)));
 }
 
 async function getFiles(
   action: Extract<PeerAction, { kind: "get" }>,
-  session: PromptSession,
+  work: Work,
 ): Promise<number> {
-  const { peer, board, context } = session;
-  const { settings, stop } = context;
-  if (settings.json) tellRecords(session);
-  const { ended } = await untilStopped(startDownloads(peer, action.wanted, board), stop);
+  const { session } = work;
+  const { output, settings, stop } = session.context;
+  const url = await openPage(work);
+  if (settings.json) tellRecords(session, url);
+  else if (url !== null) output.print(`status page: ${url}`);
+  const { ended } = await untilStopped(startDownloads(action.wish, session), stop);
   const code = await untilStopped(ended, stop);
   if (code !== exitCode.done || !action.seed) return code;
   await shareUntilStopped(session);

@@ -2,9 +2,18 @@
  * The peer's command line, parsed: what is to be done, as a discriminated union, and with which settings.
  * Everything wrong with it is a `UserError` of code `usage`.
  */
-import { displayName } from "./file_name.ts";
+import { isLoopback, parseAddress, type SocketAddress } from "./address.ts";
+import { displayName, nameFault } from "./file_name.ts";
+import { type Shell, shells } from "./completions.ts";
 import { parseArgs } from "@std/cli/parse-args";
-import { type Command, commandsOf, findCommand, optionTable, usageOf } from "./commands.ts";
+import {
+  type Command,
+  type CommandName,
+  commandsOf,
+  findCommand,
+  optionTable,
+  usageOf,
+} from "./commands.ts";
 import { UserError } from "./errors.ts";
 import { parseRate } from "./rate.ts";
 import { nearest } from "./suggestion.ts";
@@ -27,6 +36,23 @@ export interface PeerSettings {
   json: boolean;
 }
 
+/** What is to be downloaded. */
+export interface GetWish {
+  wanted: string[];
+  /** Everything that the tracker lists. */
+  all: boolean;
+  /** Under which name, or in which folder; null: under its own. */
+  into: string | null;
+}
+
+/** What is shown beside the work. */
+export interface Extras {
+  /** Where the status page is to be; null: nowhere. */
+  http: SocketAddress | null;
+  /** Whether the join link is shown as a QR code. */
+  qr: boolean;
+}
+
 /** What is to be done. */
 export type PeerAction =
   /** Read commands from the terminal or from piped lines. */
@@ -34,10 +60,13 @@ export type PeerAction =
   | { kind: "share" }
   | { kind: "list" }
   | { kind: "peers"; wanted: string }
-  | { kind: "get"; wanted: string[]; seed: boolean }
+  | { kind: "get"; wish: GetWish; seed: boolean }
   | { kind: "digest"; files: string[] }
   | { kind: "verify" }
   | { kind: "doctor" }
+  /** Something that only the peer that runs on the directory can do. */
+  | { kind: "ask"; command: CommandName; words: string[] }
+  | { kind: "completions"; shell: Shell }
   /** The help of the program, or of a command. */
   | { kind: "help"; command: Command | null }
   | { kind: "version" };
@@ -45,6 +74,7 @@ export type PeerAction =
 export interface PeerInvocation {
   action: PeerAction;
   settings: PeerSettings;
+  extras: Extras;
 }
 
 /** Looks up an environment variable. */
@@ -64,9 +94,10 @@ export function parseOptions(args: readonly string[], environment: Environment):
     ? { kind: "version" }
     : wantsHelp
     ? { kind: "help", command: helpTopic(words) }
-    : parseAction(words, parsed["seed"] === true);
+    : parseAction(words, parsed);
   const settings = parseSettings(parsed, environment);
-  return { action, settings: { ...settings, json: parsed["json"] === true } };
+  const extras = { http: parsePageAddress(parsed["http"]), qr: parsed["qr"] === true };
+  return { action, settings: { ...settings, json: parsed["json"] === true }, extras };
 }
 
 /** Refuses what the parser would silently take for something else. */
@@ -102,6 +133,39 @@ function unknownOption(written: string): UserError {
   return usage(`unknown option: ${displayName(written)}`, hint);
 }
 
+/** The words after `get` at the prompt, which may hold its options. Throws `UserError` of code `usage`. */
+export function readGetWish(words: readonly string[]): GetWish {
+  const wish: GetWish = { wanted: [], all: false, into: null };
+  const rest = [...words];
+  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
+    if (word === "--") wish.wanted.push(...rest.splice(0));
+    else if (word === "--all") wish.all = true;
+    else if (word === "--into") wish.into = rest.shift() ?? "";
+    else if (word.startsWith("--into=")) wish.into = word.slice("--into=".length);
+    else wish.wanted.push(word);
+  }
+  return checkGetWish(wish);
+}
+
+/** The same as words, for `readGetWish` in another process. */
+export function getWords({ wanted, all, into }: GetWish): string[] {
+  return [...(all ? ["--all"] : []), ...(into === null ? [] : ["--into", into]), "--", ...wanted];
+}
+
+function checkGetWish(wish: GetWish): GetWish {
+  if (wish.all && wish.wanted.length > 0) throw usage("--all leaves nothing else to be named");
+  if (!wish.all && wish.wanted.length === 0) {
+    throw usage("get needs DIGEST|NAME...", "usage: get DIGEST|NAME..., or get --all");
+  }
+  if (wish.into === null) return wish;
+  const fault = wish.into === "" ? "it is empty" : nameFault(wish.into.replace(/\/$/, ""));
+  if (fault === null) return wish;
+  throw usage(
+    `--into is no name inside the directory: ${fault}`,
+    "give a relative path with / between its parts",
+  );
+}
+
 function helpTopic(words: readonly string[]): Command | null {
   const [name] = words[0] === "help" ? words.slice(1) : words;
   return name === undefined ? null : knownCommand(name);
@@ -111,9 +175,6 @@ function helpTopic(words: readonly string[]): Command | null {
 function knownCommand(name: string): Command {
   const command = findCommand(name, "program");
   if (command !== null) return command;
-  if (findCommand(name, "repl") !== null) {
-    throw usage(`${name} is a command of the prompt`, '"peer" without a command opens it');
-  }
   throw unknownCommand(name, commandsOf("program"), '"peer --help" shows all commands');
 }
 
@@ -143,19 +204,25 @@ export function checkArguments(command: Command, words: readonly string[]): void
   if (words.includes("")) throw usage(`${command.name} has an empty argument`, hint);
 }
 
-function parseAction(words: readonly string[], seed: boolean): PeerAction {
+function parseAction(
+  words: readonly string[],
+  parsed: Record<string, unknown>,
+): PeerAction {
   const [name, ...rest] = words;
-  if (seed && name !== "get") throw usage("--seed goes with get only");
+  checkCompany(name, parsed);
   if (name === undefined) return { kind: "repl" };
   const command = knownCommand(name);
   checkArguments(command, rest);
+  if (command.needsRunning) return { kind: "ask", command: command.name, words: rest };
   switch (command.name) {
     case "help":
       return { kind: "help", command: helpTopic(words) };
     case "peers":
       return { kind: "peers", wanted: rest[0] ?? "" };
     case "get":
-      return { kind: "get", wanted: rest, seed };
+      return { kind: "get", wish: parseGetWish(rest, parsed), seed: parsed["seed"] === true };
+    case "completions":
+      return { kind: "completions", shell: parseShell(rest[0] ?? "") };
     case "digest":
       return { kind: "digest", files: rest };
     case "share":
@@ -165,6 +232,46 @@ function parseAction(words: readonly string[], seed: boolean): PeerAction {
       return { kind: command.name };
     default:
       throw usage(`unknown command: ${command.name}`);
+  }
+}
+
+/** Options that belong to one command are refused elsewhere. */
+function checkCompany(name: string | undefined, parsed: Record<string, unknown>): void {
+  for (const option of optionTable) {
+    const isGiven = option.value ? typeof parsed[option.name] === "string" : parsed[option.name];
+    if (option.command === undefined || !isGiven || name === option.command) continue;
+    throw usage(`--${option.name} goes with ${option.command} only`);
+  }
+}
+
+function parseGetWish(wanted: string[], parsed: Record<string, unknown>): GetWish {
+  const into = parsed["into"];
+  const all = parsed["all"] === true;
+  return checkGetWish({ wanted, all, into: typeof into === "string" ? into : null });
+}
+
+function parseShell(name: string): Shell {
+  const shell = shells.find((each) => each === name);
+  if (shell !== undefined) return shell;
+  throw usage(`there are no completions for ${displayName(name)}`, `one of ${shells.join(", ")}`);
+}
+
+/** Loopback alone: the page lets whoever has its link start downloads. */
+function parsePageAddress(value: unknown): SocketAddress | null {
+  if (typeof value !== "string") return null;
+  const address = addressIn(value.replace(/^localhost:/i, "127.0.0.1:"));
+  if (address !== null && isLoopback(address.ip)) return address;
+  throw usage(
+    `--http is no loopback address with a port: "${displayName(value)}"`,
+    "127.0.0.1:8080, or 127.0.0.1:0 for any free port; from elsewhere, forward it by ssh -L",
+  );
+}
+
+function addressIn(text: string): SocketAddress | null {
+  try {
+    return parseAddress(text);
+  } catch {
+    return null;
   }
 }
 

@@ -5,6 +5,7 @@
 import { redact } from "./join_link.ts";
 import { displayName } from "./file_name.ts";
 import { type Notice } from "./control.ts";
+import { jsonLine } from "./json_output.ts";
 import { messageOf, UserError, type UserErrorCode } from "./errors.ts";
 import { type Style } from "./format.ts";
 
@@ -41,6 +42,12 @@ export function noteError(output: Output, thrown: unknown): UserErrorCode {
     output.note(`peer: ${noteStyle.dim("hint:")} ${oneLine(thrown.hint)}`);
   }
   return thrown.code;
+}
+
+/** The same as a line of a log that a program reads. `time`: milliseconds since 1970. */
+export function noteNoticeRecord(output: Output, { level, text }: Notice, time: number): void {
+  const record = { time: new Date(time).toISOString(), level, text: redact(text) };
+  output.note(jsonLine(record));
 }
 
 /** Prints what nobody asked for. */

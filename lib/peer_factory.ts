@@ -2,8 +2,11 @@
  * What the commands need of the world behind the command line: a running peer, a tracker to look at, and the
  * tools that work offline. `peer_program.ts` builds the real ones, the tests a fake.
  */
-import type { Notice, PeerControl, PeerStatus, TrackerView } from "./control.ts";
+import type { SocketAddress } from "./address.ts";
+import type { ManagedPeer, Notice, PeerControl, PeerStatus, TrackerView } from "./control.ts";
+import type { CommandRequest } from "./control_messages.ts";
 import type { PeerSettings } from "./options.ts";
+import type { Output } from "./output.ts";
 
 /** How far the directory has been looked at while a peer starts. */
 export interface ScanProgress {
@@ -83,6 +86,41 @@ export interface DoctorOptions {
   signal: AbortSignal;
 }
 
+/** A peer that runs on the directory, in another process. */
+export interface RunningPeer {
+  /** The id of the tracker that it is on. */
+  readonly tracker: string;
+  /** Runs a command there. Resolves to its exit code. Throws `UserError` if that peer ends meanwhile. */
+  run(request: Omit<CommandRequest, "screen">, output: Output): Promise<number>;
+  /** Hangs up; what was begun goes on. */
+  close(): void;
+}
+
+/** What a running peer does for other terminals. */
+export interface ControlDesk {
+  /** The tracker's id. */
+  tracker(): string;
+  /** Resolves to an exit code; never rejects. `stop` is aborted when whoever asked has gone. */
+  run(request: CommandRequest, output: Output, stop: AbortSignal): Promise<number>;
+}
+
+/** Something that is open until it is closed. */
+export interface Closable {
+  close(): void | Promise<void>;
+}
+
+/** A status page that can be looked at. */
+export interface OpenPage extends Closable {
+  /** Where, with the token that lets in. */
+  url: string;
+}
+
+export interface PageOptions {
+  peer: ManagedPeer;
+  settings: PeerSettings;
+  address: SocketAddress;
+}
+
 /** Everything throws `UserError` for what the user can act on. */
 export interface PeerFactory {
   start(settings: PeerSettings, listeners: StartListeners): Promise<PeerControl>;
@@ -92,4 +130,11 @@ export interface PeerFactory {
   verify(options: VerifyOptions): Promise<VerifySummary>;
   /** Calls back with each check as it ends. */
   examine(options: DoctorOptions, onCheck: (check: DoctorCheck) => void): Promise<void>;
+  /** The peer that runs on the directory; null if none does. */
+  reach(directory: string): Promise<RunningPeer | null>;
+  /** Lets other terminals ask this one. */
+  openDesk(settings: PeerSettings, desk: ControlDesk): Promise<Closable>;
+  openPage(options: PageOptions): Promise<OpenPage>;
+  /** The version, and what it was made of. */
+  about(): Promise<string>;
 }

@@ -1,14 +1,18 @@
 /**
  * The peer as a program: the real streams, signals, clock and peer behind the command line.
  */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { controlNames } from "./control_messages.ts";
 import { systemClock } from "./deno_clock.ts";
 import { startRealPeer, visitRealTracker } from "./deno_peer.ts";
 import { verifyDirectory } from "./directory_verify.ts";
 import { examineNetwork } from "./doctor.ts";
 import { digestFile } from "./file_digest.ts";
+import { privateDirectory } from "./file_name.ts";
 import { type Prompt, runPeer } from "./one_shot.ts";
 import type { OutputClosed } from "./output.ts";
-import type { PeerFactory } from "./peer_factory.ts";
+import type { PeerFactory, RunningPeer } from "./peer_factory.ts";
 import { offersOf, runRepl } from "./repl.ts";
 import { isInteractive, PipedLines, Terminal, TypedLines } from "./terminal.ts";
 
@@ -22,7 +26,28 @@ export const realFactory: PeerFactory = {
   digest: digestFile,
   verify: verifyDirectory,
   examine: examineNetwork,
+  reach: reachRunning,
+  openDesk: async (settings, desk) => {
+    const { openControlSocket } = await import("./control_socket.ts");
+    return openControlSocket(settings.dir, desk);
+  },
+  openPage: async (options) => {
+    const { openPeerPage } = await import("./peer_page_server.ts");
+    return await openPeerPage(options);
+  },
+  about: async () => (await import("./build_info.ts")).buildInfo(),
 };
+
+/** What nobody needs who asks no running peer isn't loaded. */
+async function reachRunning(directory: string): Promise<RunningPeer | null> {
+  if (!hasControlSocket(directory)) return null;
+  const { reachRunningPeer } = await import("./control_socket.ts");
+  return await reachRunningPeer(directory);
+}
+
+function hasControlSocket(directory: string): boolean {
+  return controlNames.some((name) => existsSync(join(directory, privateDirectory, name)));
+}
 
 /** Windows has no others that can be listened to. */
 const stopSignals: readonly Deno.Signal[] = Deno.build.os === "windows"

@@ -58,6 +58,11 @@ export class ProgressBoard {
     return this.#guard(() => this.#tellEnd(ended)) ?? exitCode.done;
   }
 
+  /** Whether this board tells of that download. */
+  watches(digest: string): boolean {
+    return this.#watched.has(digest);
+  }
+
   /** Stops telling; the last word is what stays of the downloads under way. */
   close(): void {
     const left = [...this.#watched.values()].map(({ download }) => download.status());
@@ -68,6 +73,13 @@ export class ProgressBoard {
     for (const status of left.slice(0, maxDrawnDownloads)) this.#tellRest(status);
     const more = left.length - maxDrawnDownloads;
     if (more > 0) this.#options.output.note(`peer: info: and ${more} more downloads`);
+  }
+
+  /** Stops telling without a last word: the downloads go on. */
+  dismiss(): void {
+    this.#isClosed = true;
+    this.#watched.clear();
+    this.#disarmIfIdle();
   }
 
   /** Prints what scripts should hear of beside the downloads. */

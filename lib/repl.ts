@@ -9,24 +9,16 @@
 import { PassThrough, Writable } from "node:stream";
 // @ts-types="./cliffy_types.ts"
 import { CLI } from "cliffy";
-import {
-  cancelDownloads,
-  listFiles,
-  printDigests,
-  rescanDirectory,
-  runDoctor,
-  showHolders,
-  showStatus,
-  startDownloads,
-  verifyDirectory,
-} from "./actions.ts";
+import { startDownloads } from "./actions.ts";
 import type { CliffyCommand } from "./cliffy_types.ts";
 import { splitWords } from "./command_line.ts";
+import { runCommand } from "./command_runner.ts";
 import { commandHelp, type CommandName, commandsOf, findCommand, replHelp } from "./commands.ts";
 import { type Offer } from "./completer.ts";
 import { exitCode } from "./errors.ts";
 import type { PromptSession } from "./one_shot.ts";
-import { checkArguments, unknownCommand } from "./options.ts";
+import { hasEnded } from "./download_queue.ts";
+import { checkArguments, readGetWish, unknownCommand } from "./options.ts";
 import { noteError, OutputClosed } from "./output.ts";
 import { Stopped, untilStopped } from "./stopping.ts";
 
@@ -122,42 +114,26 @@ class Repl {
   }
 
   async #runCommand(name: CommandName, words: string[]): Promise<number> {
-    const { peer, context } = this.#session;
-    const { output } = context;
     switch (name) {
-      case "list":
-        return await listFiles(peer, context);
-      case "peers":
-        return await showHolders(peer, words[0] ?? "", context);
       case "get":
         return await this.#get(words);
-      case "digest":
-        return await printDigests(words, context);
-      case "verify":
-        return await verifyDirectory(peer, context);
-      case "doctor":
-        return await runDoctor(peer, context);
-      case "status":
-        return showStatus(peer, context);
-      case "cancel":
-        return cancelDownloads(peer, words);
-      case "rescan":
-        return await rescanDirectory(peer, context);
       case "help":
-        output.print(helpText(words[0]));
+        this.#session.context.output.print(helpText(words[0]));
         return exitCode.done;
       case "quit":
         this.#isQuitting = true;
         return exitCode.done;
       case "share":
+      case "completions":
         return exitCode.done;
+      default:
+        return await runCommand(name, words, this.#session);
     }
   }
 
   /** A person goes on typing; a script waits. */
   async #get(words: readonly string[]): Promise<number> {
-    const { peer, board } = this.#session;
-    const { ended } = await startDownloads(peer, words, board);
+    const { ended } = await startDownloads(readGetWish(words), this.#session);
     if (!this.#lines.isInteractive) return await ended;
     this.#running.add(ended);
     ended.finally(() => this.#running.delete(ended));
@@ -241,7 +217,6 @@ export function offersOf({ peer }: PromptSession): {
 } {
   return {
     files: () => peer.list().catch(() => []),
-    downloads: () =>
-      peer.status().downloads.filter(({ state }) => !["complete", "failed"].includes(state)),
+    downloads: () => peer.status().downloads.filter(({ state }) => !hasEnded(state)),
   };
 }

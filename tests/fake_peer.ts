@@ -21,9 +21,12 @@ import { plainStyle } from "../lib/format.ts";
 import { type Prompt, runPeer } from "../lib/one_shot.ts";
 import { type Output, OutputClosed } from "../lib/output.ts";
 import type {
+  ControlDesk,
   Damage,
   DoctorCheck,
+  PageOptions,
   PeerFactory,
+  RunningPeer,
   StartListeners,
   TrackerVisit,
   VerifySummary,
@@ -249,6 +252,31 @@ export class FakeFactory implements PeerFactory {
       setAside: 0,
       ...this.verified,
     });
+  }
+
+  /** A peer that runs on the directory in another process. */
+  running: RunningPeer | null = null;
+  /** What other terminals can ask of the peer that was started. */
+  desk: ControlDesk | null = null;
+  closedDesks = 0;
+  pages: PageOptions[] = [];
+
+  reach(): Promise<RunningPeer | null> {
+    return Promise.resolve(this.running);
+  }
+
+  openDesk(_settings: PeerSettings, desk: ControlDesk) {
+    this.desk = desk;
+    return Promise.resolve({ close: () => void this.closedDesks++ });
+  }
+
+  openPage(options: PageOptions) {
+    this.pages.push(options);
+    return Promise.resolve({ url: "http://127.0.0.1:1/token/", close: () => {} });
+  }
+
+  about(): Promise<string> {
+    return Promise.resolve("0.1.0 (Deno 2)");
   }
 
   examine(

@@ -1,7 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import type { PathInUse } from "../lib/control.ts";
 import { exitCode, UserError } from "../lib/errors.ts";
-import type { PeerFactory } from "../lib/peer_factory.ts";
+import type { Prompt } from "../lib/one_shot.ts";
+import type { Output } from "../lib/output.ts";
+import type { PeerFactory, RunningPeer } from "../lib/peer_factory.ts";
 import {
   chunkEveryMs,
   FakeFactory,
@@ -241,6 +243,16 @@ Deno.test("share draws the uploads on a terminal", async () => {
   assertEquals(output.drawn.at(-1), []);
 });
 
+Deno.test("notices are lines of a log with --json", async () => {
+  const { run, output } = stage();
+  await run(`${tracked} --json get other.txt`);
+  assertEquals(JSON.parse(output.noted[0] ?? ""), {
+    time: new Date(new VirtualClock().wallTime()).toISOString(),
+    level: "warning",
+    text: "a chunk is damaged:\nset aside",
+  });
+});
+
 Deno.test("notices come as warnings of one line", async () => {
   const { run, output } = stage();
   await run(`${tracked} get other.txt`);
@@ -274,7 +286,7 @@ Deno.test("a reader that has gone ends everything quietly", async () => {
       output.linesUntilClosed = allowed;
       clock.setTimer(60_000, () => stopping.abort());
       const code = await run(line);
-      const said = output.noted.filter((text) => !text.startsWith("peer: warning:"));
+      const said = output.noted.filter((text) => !text.includes("a chunk is damaged"));
       assertEquals([said, code], [[], exitCode.done], line);
     }
   }
@@ -334,11 +346,132 @@ Deno.test("help and version need nothing", async () => {
 Deno.test("peer without a command opens the prompt on a started peer, and says goodbye", async () => {
   const { factory, output, clock } = stage();
   let seen: unknown = null;
-  const prompt = (session: { peer: unknown }) => {
-    seen = session.peer;
+  const prompt: Prompt = ({ peer }) => {
+    seen = peer.status().peer;
     return Promise.resolve(3);
   };
   const code = await clock.run(invoke("--port 7401", { factory, output, clock, prompt }));
-  assertEquals([code, seen === factory.peer, factory.peer.quits], [3, true, 1]);
+  assertEquals([code, seen === fakePeerId, factory.peer.quits], [3, true, 1]);
   assertEquals(factory.starts[0]?.port, 7401);
+});
+
+/** A peer that runs on the directory, as another process sees it. */
+function runningPeer(tracker: string, answer: (output: Output) => Promise<number>) {
+  const asked: unknown[] = [];
+  let hangUps = 0;
+  const peer: RunningPeer = {
+    tracker,
+    run: (request, output) => {
+      asked.push(request);
+      return answer(output);
+    },
+    close: () => void hangUps++,
+  };
+  return { peer, asked, hangUps: () => hangUps };
+}
+
+const ownId = "a".repeat(52);
+const ownTracker = `--tracker p2p://127.0.0.1:7400/${ownId}`;
+
+Deno.test("what a running peer can do is asked of it, whatever it says is printed", async () => {
+  const { run, output, factory } = stage();
+  const running = runningPeer(ownId, (there) => {
+    there.print("from there");
+    return Promise.resolve(3);
+  });
+  factory.running = running.peer;
+  const lines = ["list", "get a --into b", `${ownTracker} get --all`, "verify", "--json pause x"];
+  for (const line of lines) assertEquals(await run(line), 3, line);
+  assertEquals(running.asked, [
+    { command: "list", words: [], json: false },
+    { command: "get", words: ["--into", "b", "--", "a"], json: false },
+    { command: "get", words: ["--all", "--"], json: false },
+    { command: "verify", words: [], json: false },
+    { command: "pause", words: ["x"], json: true },
+  ]);
+  assertEquals(output.printed, lines.map(() => "from there"));
+  assertEquals([factory.starts.length, factory.visits.length, running.hangUps()], [0, 0, 5]);
+});
+
+Deno.test("a running peer on another tracker isn't asked of this one", async () => {
+  const { run, output, factory } = stage();
+  const running = runningPeer("b".repeat(52), () => Promise.resolve(0));
+  factory.running = running.peer;
+  assertEquals(await run(`${ownTracker} list`), exitCode.done);
+  assertEquals([factory.visits.length, running.asked.length], [1, 0]);
+  assertEquals(await run(`${ownTracker} get other.txt`), exitCode.failed);
+  assert(output.noted.some((text) => text.includes("on another tracker")), output.noted.join());
+});
+
+Deno.test("what only a running peer can do says so where there is none", async () => {
+  for (const line of ["status", "pause", "resume x", "cancel x", "rescan", "quit"]) {
+    const { run, output } = stage();
+    assertEquals(await run(line), exitCode.failed, line);
+    assertEquals(output.noted[0], "peer: error: no peer runs on .");
+  }
+});
+
+Deno.test("Ctrl-C leaves a running peer's download to it, and says so", async () => {
+  const { run, output, factory, stopping, clock } = stage();
+  const running = runningPeer(ownId, () => new Promise(() => {}));
+  factory.running = running.peer;
+  clock.setTimer(1_000, () => stopping.abort());
+  assertEquals(await run("get other.txt"), exitCode.failed);
+  assertEquals([output.noted, running.hangUps()], [
+    [
+      'peer: info: the running peer goes on with it: "peer cancel" stops it',
+      "peer: stopped",
+    ],
+    1,
+  ]);
+});
+
+Deno.test("quit takes the running peer's end for the answer, others take it for a failure", async () => {
+  const { run, output, factory } = stage();
+  const gone = () => Promise.reject(new UserError("failed", "has ended"));
+  factory.running = runningPeer(ownId, gone).peer;
+  assertEquals(await run("quit"), exitCode.done);
+  assertEquals(await run("status"), exitCode.failed);
+  assertEquals(output.noted, ["peer: error: has ended"]);
+});
+
+Deno.test("share tells where its status page is", async () => {
+  const { run, output, factory, stopping, clock } = stage();
+  clock.setTimer(5_000, () => stopping.abort());
+  await run("share --http 127.0.0.1:8080");
+  assertEquals(output.printed[2], "status page: http://127.0.0.1:1/token/");
+  assertEquals(factory.pages[0]?.address, { ip: "127.0.0.1", port: 8080 });
+  const json = stage();
+  json.clock.setTimer(5_000, () => json.stopping.abort());
+  await json.run("--json share --http 127.0.0.1:8080");
+  assertEquals(json.output.records[0]?.["page"], "http://127.0.0.1:1/token/");
+});
+
+Deno.test("--qr draws the join link", async () => {
+  const { output, factory, stopping, clock } = stage();
+  const drawn = Promise.withResolvers<string>();
+  const print = output.print.bind(output);
+  output.print = (text) => {
+    print(text);
+    if (output.printed.length === 3) drawn.resolve(text);
+  };
+  const ended = invoke("share --qr", { factory, output, clock, stopping });
+  const lines = (await drawn.promise).split("\n");
+  stopping.abort();
+  assertEquals(await clock.run(ended), exitCode.done);
+  assert(lines.every((line) => /^[█▀▄ ]+$/.test(line) && line.length === lines[0]?.length));
+});
+
+Deno.test("get puts files where --into says", async () => {
+  const { run, factory } = stage();
+  assertEquals(await run(`${tracked} get other.txt --into sub/new.txt`), exitCode.done);
+  assertEquals(await run(`${tracked} get abcdef1 other.txt --into sub`), exitCode.done);
+  const names = [...factory.peer.downloads.values()].map((download) => download.status().name);
+  assertEquals(names.sort(), ["sub/good file.txt", "sub/other.txt"]);
+});
+
+Deno.test("completions are printed for the shell that is named", async () => {
+  const { run, output } = stage();
+  assertEquals(await run("completions fish"), exitCode.done);
+  assert(output.printed[0]?.startsWith("# fish completion for peer"));
 });

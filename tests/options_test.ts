@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { commandHelp, commandsOf, findCommand, programHelp, replHelp } from "../lib/commands.ts";
 import { UserError } from "../lib/errors.ts";
-import { parseOptions } from "../lib/options.ts";
+import { getWords, parseOptions, readGetWish } from "../lib/options.ts";
 import { parseRate } from "../lib/rate.ts";
 import { editDistance, nearest } from "../lib/suggestion.ts";
 
@@ -15,6 +15,10 @@ function mistake(line: string): UserError {
   return error;
 }
 
+function wishOf(...wanted: string[]) {
+  return { wanted, all: false, into: null };
+}
+
 const defaults = {
   dir: ".",
   tracker: null,
@@ -26,14 +30,15 @@ const defaults = {
 };
 
 Deno.test("parseOptions() opens the prompt with the defaults when nothing is given", () => {
-  assertEquals(parse(""), { action: { kind: "repl" }, settings: defaults });
+  const extras = { http: null, qr: false };
+  assertEquals(parse(""), { action: { kind: "repl" }, settings: defaults, extras });
 });
 
 Deno.test("parseOptions() takes options before and after the command", () => {
   const { action, settings } = parse(
     "--dir d --port=7401 get 123456 name --seed --up 1.5KiB --down=20MiB --json --tracker p2p://x",
   );
-  assertEquals(action, { kind: "get", wanted: ["123456", "name"], seed: true });
+  assertEquals(action, { kind: "get", wish: wishOf("123456", "name"), seed: true });
   const limits = { up: 1536, down: 20 * 2 ** 20 };
   const given = { dir: "d", port: 7401, json: true, tracker: "p2p://x" };
   assertEquals(settings, { ...defaults, ...limits, ...given });
@@ -41,7 +46,7 @@ Deno.test("parseOptions() takes options before and after the command", () => {
 
 Deno.test("parseOptions() takes everything after -- as it is", () => {
   const { action } = parse("get -- --seed -x");
-  assertEquals(action, { kind: "get", wanted: ["--seed", "-x"], seed: false });
+  assertEquals(action, { kind: "get", wish: wishOf("--seed", "-x"), seed: false });
 });
 
 Deno.test("parseOptions() takes link and secret from the environment unless given", () => {
@@ -52,9 +57,36 @@ Deno.test("parseOptions() takes link and secret from the environment unless give
   assertEquals(parse("list", { P2P_TRACKER: "" }).settings.tracker, null);
 });
 
+Deno.test("parseOptions() takes all files, and a place for them", () => {
+  const wish = { wanted: [], all: true, into: "a/b/" };
+  const { action } = parse("get --all --into a/b/");
+  assertEquals(action, { kind: "get", wish, seed: false });
+  assertEquals(readGetWish(getWords(wish)), wish);
+  assertEquals(readGetWish(["x", "--into=y", "--", "--all"]), {
+    ...{ wanted: ["x", "--all"], all: false, into: "y" },
+  });
+  assertThrows(() => readGetWish(["x", "--into"]), UserError, "it is empty");
+});
+
+Deno.test("parseOptions() gives the page a loopback address, whatever it is called", () => {
+  const rows = [["127.0.0.1:8080", "127.0.0.1", 8080], ["localhost:0", "127.0.0.1", 0], [
+    "[::1]:81",
+    "::1",
+    81,
+  ]] as const;
+  for (const [text, ip, port] of rows) {
+    assertEquals(parse(`--http ${text} share --qr`).extras, { http: { ip, port }, qr: true });
+  }
+});
+
+Deno.test("parseOptions() leaves what only a running peer can do to that one", () => {
+  assertEquals(parse("pause").action, { kind: "ask", command: "pause", words: [] });
+  assertEquals(parse("cancel a b").action, { kind: "ask", command: "cancel", words: ["a", "b"] });
+});
+
 Deno.test("parseOptions() leaves digests of digits alone as text", () => {
   assertEquals(parse("peers 00123456").action, { kind: "peers", wanted: "00123456" });
-  assertEquals(parse("get 1e5000").action, { kind: "get", wanted: ["1e5000"], seed: false });
+  assertEquals(parse("get 1e5000").action, { kind: "get", wish: wishOf("1e5000"), seed: false });
 });
 
 Deno.test("parseOptions() finds help wherever it stands", () => {
@@ -89,7 +121,19 @@ Deno.test("parseOptions() refuses what it doesn't know and names what was meant"
     ["get", "get needs DIGEST|NAME..."],
     ["list more", "list has an argument too many: more"],
     ["share --seed", "--seed goes with get only"],
-    ["status", "status is a command of the prompt"],
+    ["share --all", "--all goes with get only"],
+    ["list --into x", "--into goes with get only"],
+    ["get --all x", "--all leaves nothing else to be named"],
+    [
+      "get x --into ../y",
+      "--into is no name inside the directory: it is not a plain relative path",
+    ],
+    ["get x --into /etc", "--into is no name inside the directory: a part of it is empty"],
+    ["--http 8080", '--http is no loopback address with a port: "8080"'],
+    ["--http 0.0.0.0:8080", '--http is no loopback address with a port: "0.0.0.0:8080"'],
+    ["--http example.org:1", '--http is no loopback address with a port: "example.org:1"'],
+    ["completions csh", "there are no completions for csh", "one of bash, zsh, fish"],
+    ["cancel", "cancel needs DIGEST|NAME..."],
     ["help nothing", "unknown command: nothing"],
   ];
   for (const [line, message, hint] of rows) {
@@ -132,13 +176,14 @@ Deno.test("the examples of the help are valid invocations", () => {
   for (const command of commandsOf("program")) {
     for (const example of [...command.examples, ...command.programExamples]) {
       if (example.includes('"')) continue;
-      assertEquals(parse(example).action.kind, command.name, example);
+      const { kind } = parse(example).action;
+      assertEquals(kind, command.needsRunning ? "ask" : command.name, example);
     }
   }
 });
 
 Deno.test("findCommand() keeps the prompt's commands apart from the program's", () => {
-  assertEquals(findCommand("status", "program"), null);
+  assertEquals(findCommand("completions", "repl"), null);
   assertEquals(findCommand("share", "repl"), null);
   assertEquals(findCommand("toString", "repl"), null);
   assertEquals(findCommand("get", "repl")?.name, "get");

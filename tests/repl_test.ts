@@ -94,7 +94,7 @@ Deno.test("the prompt knows no command by an inherited name, and goes on after m
     "peer: error: peers needs DIGEST",
     "peer: error: list has an argument too many: x",
     "peer: error: a quote isn't closed: 'open",
-    "peer: error: there is no download under way",
+    "peer: error: no download is under way",
     "peer: error: unknown command: nothing",
   ]);
   assertEquals(printed, ["3 files: 1 added, 0 changed, 2 removed"]);
@@ -125,7 +125,7 @@ Deno.test("get leaves a person the prompt, and cancel and status find the downlo
 Deno.test("cancel knows only downloads under way", async () => {
   const { noted } = await type(["get stalled.txt", "cancel b.txt"], { interactive: true });
   assertEquals(noted.slice(0, 2), [
-    "peer: error: no such download under way: b.txt",
+    "peer: error: no such download: b.txt",
     'peer: hint: "status" shows all downloads',
   ]);
 });
@@ -171,7 +171,9 @@ Deno.test("Tab completes commands, names and digests", async () => {
     downloads: () => [running.status()],
   };
   const rows: [line: string, offers: string[], replaced: string][] = [
-    ["re", ["rescan "], "re"],
+    ["re", ["rescan", "resume"], "re"],
+    ["res ", [], ""],
+    ["resc", ["rescan "], "resc"],
     ["s", ["status "], "s"],
     ["get film", ['"films/a film.mkv" '], "film"],
     ['get "films/a f', ['"films/a film.mkv" '], '"films/a f'],
