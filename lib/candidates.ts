@@ -25,6 +25,8 @@ export const maxCandidates = 16;
 export interface PeerWhereabouts {
   /** The address that the connection to the tracker comes from. */
   observed: SocketAddress;
+  /** A UDP address of the other IP family at which the tracker has seen it; absent or null: none. */
+  also?: SocketAddress | null;
   /** What that connection is; only over QUIC is the observed port one to send to. */
   via: TransportKind;
   /** Where the peer listens for QUIC and TLS alike. */
@@ -50,6 +52,11 @@ export function candidatesFor(
   if (ip !== null) {
     found.push({ kind: "tcp", address: { ip, port: of.listenPort } });
     found.push({ kind: "reflexive", address: { ip, port: observedPort(of, ip) } });
+  }
+  const { also = null } = of;
+  if (also !== null) {
+    found.push({ kind: "tcp", address: { ip: also.ip, port: of.listenPort } });
+    found.push({ kind: "reflexive", address: also });
   }
   if (together) found.push(...hostCandidates(of));
   return usableCandidates(found, isLoopback(toldTo.observed.ip));

@@ -9,6 +9,7 @@ import { isLoopback, type SocketAddress } from "./address.ts";
 import { BirthdayPunches } from "./birthday_punch.ts";
 import type { Traversal, TraversalListeners } from "./connector.ts";
 import { systemClock, systemRandom } from "./deno_clock.ts";
+import { resolveHost } from "./deno_endpoints.ts";
 import { QuicEndpoint } from "./deno_quic.ts";
 import { UdpSocket } from "./deno_udp.ts";
 import type { Identity } from "./identity.ts";
@@ -54,6 +55,7 @@ export function realTraversal(options: RealTraversalOptions): RealTraversal {
     link,
     identity,
     clock: systemClock,
+    trackerIps: () => ipsOf(link),
     local,
   });
   const host = quic.local.ip;
@@ -86,6 +88,11 @@ export function realTraversal(options: RealTraversalOptions): RealTraversal {
       await endpoints.close();
     },
   };
+}
+
+async function ipsOf({ hosts }: JoinLink): Promise<string[]> {
+  const found = await Promise.all(hosts.map(({ host }) => resolveHost(host).catch(() => [])));
+  return found.flat();
 }
 
 /** The endpoints on ports where birthday punches have met the other side. */

@@ -25,6 +25,7 @@
  */
 import {
   formatAddress,
+  isIPv6,
   isLoopback,
   isSendable,
   sameAddress,
@@ -377,6 +378,9 @@ export class HolePuncher {
     if (this.#targets.length === 0) return hopelessRelayDelayMs;
     const hasUdp = udpPasses && this.#targets.some(({ transport }) => transport === "quic");
     if (!hasUdp) return hardRelayDelayMs;
+    const families = new Set(this.#targets.map(({ address }) => isIPv6(address.ip)));
+    // The classes tell of one IP family; over the other there may be no NAT at all.
+    if (families.size > 1) return hardRelayDelayMs;
     if (isDependent(selfNat) && isDependent(peerNat)) return hopelessRelayDelayMs;
     const isHard = this.#role === "opener" || this.#role === "prober";
     return isHard ? hardRelayDelayMs : relayDelayMs;

@@ -6,28 +6,24 @@
  * It happens when the tracker is joined and when the observed address has changed, at most every
  * `minIntervalMs`, and a few times more where the second port doesn't answer. A peer that reaches its tracker by
  * TCP alone can tell nothing: its class is "unknown".
+ *
+ * Where both the tracker and this peer have addresses of both IP families, the tracker is also shown the peer's
+ * address of the family over which it was not joined: two peers may meet over IPv6 that can't over IPv4.
  */
-import { sameAddress, type SocketAddress } from "./address.ts";
-import { maxHandshakeFrameBytes } from "./constants.ts";
-import { ProtocolError } from "./errors.ts";
-import { connectAs } from "./framed_stream.ts";
-import type { Identity } from "./identity.ts";
-import type { JoinLink } from "./join_link.ts";
+import { isIPv6, isPrivate, sameAddress, type SocketAddress } from "./address.ts";
 import { classifyNat, type MappingObservation, type NatClass, type NatProfile } from "./nat.ts";
-import type { Clock, Connection, Endpoint, Timer } from "./ports.ts";
+import type { Timer } from "./ports.ts";
+import { askProbe, type ProbeOptions } from "./probe_client.ts";
 import type { LocalPeer } from "./tracker_client.ts";
 import type { JoinedTracker, TrackerLink } from "./tracker_link.ts";
-import { decodeTrackerResponse } from "./tracker_messages.ts";
 
 const minIntervalMs = 120_000;
 
 /** When the second port is tried again after it hasn't answered. */
 const retriesMs = [2_000, 10_000, 60_000];
 
-const dialTimeoutMs = 5_000;
-
-/** From the handshake to the observation. */
-const answerTimeoutMs = 5_000;
+/** When the tracker is shown the other family's address again: IPv6 hosts change theirs from time to time. */
+const showAgainMs = 300_000;
 
 /** How long an introduction may be kept waiting for the class: some round trips to the tracker. */
 const settleMs = 400;
@@ -39,14 +35,10 @@ const nothingKnown: NatProfile = {
   last: null,
 };
 
-export interface NatDiscoveryOptions {
+export interface NatDiscoveryOptions extends ProbeOptions {
   tracker: Pick<TrackerLink, "listen" | "setLocal">;
-  /** From which the tracker is reached over QUIC. */
-  endpoint: Endpoint;
-  /** The tracker's. */
-  link: Pick<JoinLink, "id" | "secret">;
-  identity: Identity;
-  clock: Clock;
+  /** All IP addresses of the tracker, for both families; absent: the one that was reached. */
+  trackerIps?(): Promise<string[]>;
   /** What the tracker is told of this peer beside its class, as it is at present. */
   local(): Omit<LocalPeer, "nat">;
 }
@@ -63,6 +55,8 @@ export class NatDiscovery {
   #isClosed = false;
   #timer: Timer | null = null;
   #patience: Timer | null = null;
+  #showTimer: Timer | null = null;
+  #shown: Promise<void> = Promise.resolve();
   readonly #settled = Promise.withResolvers<void>();
 
   constructor(options: NatDiscoveryOptions) {
@@ -78,8 +72,8 @@ export class NatDiscovery {
   }
 
   /**
-   * Resolves when the class has been told to the tracker, when it can't be found out, or when it takes long.
-   * Introductions made before say "unknown", and both sides lose time on what can't work.
+   * Resolves when the tracker knows the class and the other family's address, when they can't be found out, or when
+   * it takes long. Introductions made before say "unknown", and both sides lose time on what can't work.
    */
   get settled(): Promise<void> {
     return this.#settled.promise;
@@ -95,13 +89,17 @@ export class NatDiscovery {
   /** Call once, before the tracker is connected. */
   start(): void {
     this.#options.tracker.listen({
-      onJoined: (tracker) => this.#meet(tracker),
+      onJoined: (tracker) => {
+        this.#shown = this.#showOtherFamily(tracker);
+        this.#meet(tracker);
+      },
       onObserved: (observed) => {
         if (this.#tracker !== null) this.#meet({ ...this.#tracker, observed });
       },
       onLost: () => {
         this.#tracker = null;
         this.#timer?.cancel();
+        this.#showTimer?.cancel();
       },
     });
   }
@@ -110,6 +108,7 @@ export class NatDiscovery {
     this.#isClosed = true;
     this.#timer?.cancel();
     this.#patience?.cancel();
+    this.#showTimer?.cancel();
     this.#settled.resolve();
   }
 
@@ -118,7 +117,7 @@ export class NatDiscovery {
     this.#retries = 0;
     this.#patience ??= this.#options.clock.setTimer(settleMs, () => this.#settled.resolve());
     if (tracker.via !== "quic") {
-      this.#settled.resolve();
+      this.#settle();
       return this.#forget();
     }
     if (this.#knownFor !== null && this.#knownFor.ip !== tracker.observed.ip) this.#forget();
@@ -139,12 +138,31 @@ export class NatDiscovery {
     this.#isRunning = true;
     this.#startedAt = this.#options.clock.now();
     const isComplete = await this.#discover(tracker);
-    this.#settled.resolve();
+    this.#settle();
     this.#isRunning = false;
     if (this.#tracker === null) return;
     if (this.#tracker !== tracker) return this.#meet(this.#tracker);
     const delay = isComplete ? undefined : retriesMs[this.#retries++];
     if (delay !== undefined) this.#schedule(delay);
+  }
+
+  #settle(): void {
+    void this.#shown.then(() => this.#settled.resolve());
+  }
+
+  /** Never rejects: where that family doesn't work, the other one has to do. */
+  async #showOtherFamily(tracker: JoinedTracker): Promise<void> {
+    const { clock, trackerIps } = this.#options;
+    const isWanted = (ip: string) => isIPv6(ip) !== isIPv6(tracker.tracker.ip);
+    const own = this.#options.local().hosts.map(({ ip }) => ip).filter(isWanted);
+    // A private IPv4 address has a NAT before it; a private IPv6 address has nothing.
+    if (!own.some((ip) => !isIPv6(ip) || !isPrivate(ip)) || tracker.probePort === 0) return;
+    const ip = (await trackerIps?.().catch(() => []))?.find(isWanted);
+    if (ip === undefined || this.#isClosed) return;
+    await askProbe({ ip, port: tracker.probePort }, this.#options).catch(() => {});
+    if (this.#isClosed || this.#tracker === null) return;
+    this.#showTimer?.cancel();
+    this.#showTimer = clock.setTimer(showAgainMs, () => void this.#showOtherFamily(tracker));
   }
 
   /** Whether all was learned that can be. */
@@ -153,7 +171,8 @@ export class NatDiscovery {
     const first = { local: endpoint.local, reflexive: tracker.observed };
     if (this.#classify([first], tracker) || tracker.probePort === 0) return true;
     try {
-      const reflexive = await this.#observe(tracker);
+      const address = { ip: tracker.tracker.ip, port: tracker.probePort };
+      const reflexive = await askProbe(address, this.#options);
       if (this.#tracker === tracker) {
         this.#classify([first, { local: endpoint.local, reflexive }], tracker);
       }
@@ -183,37 +202,5 @@ export class NatDiscovery {
     this.#profile = profile;
     if (!isNews || this.#isClosed) return;
     this.#options.tracker.setLocal({ ...this.#options.local(), nat: profile.natClass });
-  }
-
-  /** Our address as the tracker's second port sees it. */
-  async #observe({ tracker, probePort }: JoinedTracker): Promise<SocketAddress> {
-    const { endpoint, link, clock } = this.#options;
-    const address = { ip: tracker.ip, port: probePort };
-    const options = { expectedId: link.id, timeoutMs: dialTimeoutMs, idleTimeoutMs: dialTimeoutMs };
-    const connection = await endpoint.dial(address, options);
-    const timer = clock.setTimer(answerTimeoutMs, () => connection.close());
-    try {
-      return await this.#readObservation(connection);
-    } finally {
-      timer.cancel();
-      connection.close();
-    }
-  }
-
-  async #readObservation(connection: Connection): Promise<SocketAddress> {
-    const { link, identity, clock } = this.#options;
-    const { stream } = await connectAs(connection, {
-      identity,
-      acceptorId: link.id,
-      service: "probe",
-      credential: new TextEncoder().encode(link.secret ?? ""),
-      limits: { maxFrameBytes: maxHandshakeFrameBytes },
-      clock,
-    });
-    const frame = await stream.read();
-    if (frame?.kind !== "whole") throw new ProtocolError("cut", "it ended without an observation");
-    const message = decodeTrackerResponse(frame.type, frame.payload);
-    if (message.type === "heartbeat") return message.observed;
-    throw new ProtocolError("unexpected", `${message.type} is no observation`);
   }
 }

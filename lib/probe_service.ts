@@ -1,11 +1,12 @@
 /**
  * The tracker's second QUIC port: tells a peer, once it has proven itself as at the first, at which address that
- * port sees it. From the two answers the peer learns what its NAT does (`nat.ts`).
+ * port sees it. From the two answers the peer learns what its NAT does (`nat.ts`). Where it comes over another IP
+ * family than to the first port, the tracker learns of one more address of it.
  *
  * A connection gets one message, and `answerMs` for everything. Bounded are the connections at a time, in all and
  * from one network, and how often one network may come.
  */
-import { isLoopback } from "./address.ts";
+import { isLoopback, type SocketAddress } from "./address.ts";
 import { maxHandshakeFrameBytes } from "./constants.ts";
 import { acceptFrom } from "./framed_stream.ts";
 import type { Applicant, Refusal } from "./handshake.ts";
@@ -28,6 +29,8 @@ export interface ProbeServiceOptions {
   id: Uint8Array;
   /** Whether the credential is the join secret. */
   admit(applicant: Applicant): "welcome" | Refusal;
+  /** Somebody has proven to be `id` and is seen at `observed`. */
+  onSeen?(id: Uint8Array, observed: SocketAddress): void;
   clock: Clock;
   random: Random;
 }
@@ -63,15 +66,17 @@ export class ProbeService {
 
   /** Never rejects: a dialler that fails was told why, and nobody else can act. */
   async #answer(connection: Connection): Promise<void> {
-    const { clock, random, id, admit } = this.#options;
+    const { clock, random, id, admit, onSeen } = this.#options;
     const { ip } = connection.remote;
     const timer = clock.setTimer(answerMs, () => connection.close());
     this.#connections.add(connection);
     this.#perNetwork.add(ip, 1);
     try {
       const limitsOf = () => ({ maxFrameBytes: maxHandshakeFrameBytes });
-      const { stream } = await acceptFrom(connection, { id, admit, clock, random, limitsOf });
+      const joined = await acceptFrom(connection, { id, admit, clock, random, limitsOf });
+      const { peerId, stream } = joined;
       const observed = connection.remote;
+      onSeen?.(peerId, observed);
       await stream.write(encodeTrackerResponse({ type: "heartbeat", sent: 0, observed }));
       await connection.closed;
     } catch {

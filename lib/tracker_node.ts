@@ -158,7 +158,9 @@ export class TrackerNode {
   #startNatServices(): void {
     const { id, clock, random, nat: { probe, echo } = {} } = this.#options;
     const admit = (applicant: Applicant) => this.#admit(applicant, "probe");
-    if (probe) void new ProbeService({ id, clock, random, admit }).serve(probe);
+    const onSeen = (peer: Uint8Array, observed: SocketAddress) =>
+      this.#joined.get(peer.toHex())?.seeAlso(observed);
+    if (probe) void new ProbeService({ id, clock, random, admit, onSeen }).serve(probe);
     if (echo) void serveEcho(echo, clock);
   }
 
@@ -320,6 +322,11 @@ class PeerConnection {
   deliver(message: TrackerResponse): void {
     this.#options.session.deliver(message);
     this.#drain();
+  }
+
+  /** The peer has come to the probe port from there. */
+  seeAlso(observed: SocketAddress): void {
+    this.#options.session.seeAlso(observed);
   }
 
   /** Looks where the peer is: its NAT may have changed that. */

@@ -98,6 +98,7 @@ export class TrackerSession {
   readonly #messages: TrackerResponse[] = [];
   readonly #events: TrackerSessionEvent[] = [];
   #observed: SocketAddress;
+  #also: SocketAddress | null = null;
   #state: SessionState;
   #pauseMs = 0;
 
@@ -141,6 +142,14 @@ export class TrackerSession {
   observe(address: SocketAddress): void {
     if (sameAddress(address, this.#observed)) return;
     this.#observed = address;
+    const state = this.#state;
+    if (state.name === "joined") this.#move(state.peer, state.join);
+  }
+
+  /** The peer has come to another port of the tracker's from there: news, if it is of the other IP family. */
+  seeAlso(address: SocketAddress): void {
+    if (isIPv6(address.ip) === isIPv6(this.#observed.ip)) return;
+    this.#also = address;
     const state = this.#state;
     if (state.name === "joined") this.#move(state.peer, state.join);
   }
@@ -333,7 +342,8 @@ export class TrackerSession {
   }
 
   #whereabouts({ listenPort, hosts }: Join): PeerWhereabouts {
-    return { observed: this.#observed, via: this.#options.via, listenPort, hosts };
+    const { via } = this.#options;
+    return { observed: this.#observed, also: this.#also, via, listenPort, hosts };
   }
 
   #failUnlessNull(failure: { failure: TrackerFailure; text: string } | null): void {

@@ -29,6 +29,21 @@ Deno.test("candidatesFor() tells no UDP address that was not observed", () => {
   assertEquals(texts(told), ["tcp 203.0.113.5 5000"]);
 });
 
+Deno.test("candidatesFor() tells the address of the other IP family after the first, filtered alike", () => {
+  const also = { ip: "2001:db8::5", port: 40_001 };
+  const toldTo = peer("198.51.100.9");
+  assertEquals(texts(candidatesFor(peer("203.0.113.5", { also }), toldTo)), [
+    "tcp 203.0.113.5 5000",
+    "reflexive 203.0.113.5 40000",
+    "tcp 2001:db8::5 5000",
+    "reflexive 2001:db8::5 40001",
+  ]);
+  const overTcp = peer("203.0.113.5", { also, via: "tcp" });
+  assertEquals(texts(candidatesFor(overTcp, toldTo)).at(-1), "reflexive 2001:db8::5 40001");
+  const loopback = peer("203.0.113.5", { also: { ip: "::1", port: 1 } });
+  assertEquals(candidatesFor(loopback, toldTo).length, 2);
+});
+
 Deno.test("candidatesFor() tells interfaces only to peers seen at the same address", () => {
   const told = candidatesFor(peer("203.0.113.5", { hosts: [home] }), peer("203.0.113.5"));
   assertEquals(texts(told), [

@@ -251,6 +251,9 @@ Deno.test("a relay bridges the time that a birthday punch takes, and where there
   assertEquals(relayAt({ peerNat: "dependent-sequential" }), [200]);
   assertEquals(relayAt({ selfNat: "unknown" }), [400]);
   assertEquals(relayAt({ udpPasses: false }), [200]);
+  const six: Candidate = { kind: "reflexive", address: { ip: "2001:db8::5", port: 4000 } };
+  const hopeless = { selfNat: "dependent-random", peerNat: "dependent-random" } as const;
+  assertEquals(relayAt({ ...hopeless, candidates: [reflexive, six] }), [200], "IPv6 may do");
   assertEquals(relayAt({ candidates: [{ kind: "tcp", address: publicAddress }] }), [200]);
   const hopeful = new Bench({ udpPasses: false }).at(5000).dials("punched");
   assertEquals(hopeful.length > 0, true, "UDP is tried all the same");

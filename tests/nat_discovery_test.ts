@@ -9,6 +9,8 @@ import type { JoinedTracker, TrackerLinkListeners } from "../lib/tracker_link.ts
 import { MemoryNetwork, SeededRandom, settle, VirtualClock } from "./memory_network.ts";
 
 const trackerIp = "203.0.113.1";
+const trackerIp6 = "2001:db8::1";
+const global6: SocketAddress = { ip: "2001:db8:7::7", port: 5000 };
 const probePort = 7401;
 /** Where both ports of the tracker see the peer, since there is no NAT in memory. */
 const seen: SocketAddress = { ip: "198.51.100.7", port: 5000 };
@@ -21,11 +23,15 @@ class Scene {
   readonly tracker = generateIdentity();
   readonly discovery: NatDiscovery;
   probes = 0;
+  trackerIps: string[] = [trackerIp];
+  /** Who has proven itself at the probe port. */
+  readonly shown: Uint8Array[] = [];
+  readonly identity = generateIdentity();
   hosts: SocketAddress[] = [{ ip: "192.168.1.2", port: 5000 }];
   #listeners: TrackerLinkListeners = {};
 
   constructor() {
-    const identity = generateIdentity();
+    const { identity } = this;
     this.discovery = new NatDiscovery({
       tracker: {
         listen: (listeners) => void (this.#listeners = listeners),
@@ -35,20 +41,22 @@ class Scene {
       link: { id: this.tracker.id, secret: "secret" },
       identity,
       clock: this.clock,
+      trackerIps: () => Promise.resolve(this.trackerIps),
       local: () => ({ listenPort: 5000, hosts: this.hosts }),
     });
     this.discovery.start();
   }
 
-  serveProbe(answer: "welcome" | Refusal = "welcome"): void {
+  serveProbe(answer: "welcome" | Refusal = "welcome", ip = trackerIp): void {
     const { id } = this.tracker;
-    const endpoint = this.network.endpoint({ id, kind: "quic", ip: trackerIp, port: probePort });
+    const endpoint = this.network.endpoint({ id, kind: "quic", ip, port: probePort });
     const admit = () => {
       this.probes++;
       return answer;
     };
     const random = new SeededRandom(1);
-    void new ProbeService({ id, clock: this.clock, random, admit }).serve(endpoint);
+    const onSeen = (peer: Uint8Array) => void this.shown.push(peer);
+    void new ProbeService({ id, clock: this.clock, random, admit, onSeen }).serve(endpoint);
   }
 
   join(joined: Partial<JoinedTracker> = {}): void {
@@ -174,6 +182,51 @@ Deno.test("a tracker that comes back isn't asked again what is known", async () 
   await scene.clock.advance(300_000);
   assertEquals([scene.discovery.natClass, scene.probes], ["independent", 1]);
   assertEquals(scene.discovery.echoAddress, { ip: trackerIp, port: 7402 });
+});
+
+Deno.test("a tracker of both IP families is shown a peer of both at either, again and again", async () => {
+  const scene = new Scene();
+  scene.trackerIps = [trackerIp, trackerIp6];
+  scene.hosts = [{ ip: "192.168.1.2", port: 5000 }, global6];
+  scene.serveProbe("welcome", trackerIp6);
+  scene.join({ probePort });
+  await scene.settled();
+  assertEquals(scene.shown, [scene.identity.id], "known before an introduction is asked for");
+  await scene.clock.advance(301_000);
+  assertEquals(scene.probes, 2);
+  scene.lose();
+  await scene.clock.advance(600_000);
+  assertEquals(scene.probes, 2, "not while the tracker is away");
+  scene.join();
+  await scene.clock.advance(1_000);
+  assertEquals(scene.probes, 3);
+});
+
+Deno.test("the other IP family is left alone where the tracker or the peer has none of it", async () => {
+  const rows: { trackerIps: string[]; hosts: SocketAddress[] }[] = [
+    { trackerIps: [trackerIp], hosts: [global6] },
+    { trackerIps: [trackerIp, trackerIp6], hosts: [{ ip: "192.168.1.2", port: 5000 }] },
+    { trackerIps: [trackerIp, trackerIp6], hosts: [{ ip: "fd00::7", port: 5000 }] },
+  ];
+  for (const { trackerIps, hosts } of rows) {
+    const scene = new Scene();
+    Object.assign(scene, { trackerIps, hosts });
+    scene.serveProbe("welcome", trackerIp6);
+    scene.join();
+    await scene.clock.advance(1_000);
+    assertEquals(scene.shown, []);
+  }
+});
+
+Deno.test("introductions wait no longer for an IP family that doesn't work", async () => {
+  const scene = new Scene();
+  scene.trackerIps = [trackerIp, trackerIp6];
+  scene.hosts = [global6];
+  scene.network.silence(trackerIp6);
+  scene.serveProbe();
+  scene.join();
+  await scene.settled();
+  assertEquals([scene.discovery.natClass, scene.clock.now()], ["independent", 400]);
 });
 
 Deno.test("close() ends it", async () => {

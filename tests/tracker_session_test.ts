@@ -134,6 +134,23 @@ Deno.test("a session tells a changed address with the next heartbeat and to the 
   assertEquals(holders.map(({ address }) => address), [moved]);
 });
 
+Deno.test("a session passes on an address of the other IP family that was seen, and no other", () => {
+  const sessions = new Sessions();
+  const session = sessions.joined(1);
+  session.handleInput(announce, 0);
+  const elsewhere = { ip: "2001:db8::7", port: 5000 };
+  session.seeAlso(elsewhere);
+  session.seeAlso({ ip: "198.51.100.1", port: 6000 });
+  const introduce = { type: "introduce", request: 1, digest, peer: idOf(1) } as const;
+  const [answer] = reply(sessions.joined(2), introduce);
+  assertEquals(ofType(answer, "introduction").candidates, [
+    { kind: "tcp", address: { ...observed, port: 5000 } },
+    { kind: "reflexive", address: observed },
+    { kind: "tcp", address: elsewhere },
+    { kind: "reflexive", address: elsewhere },
+  ]);
+});
+
 Deno.test("a second join on the same connection changes the port and keeps what was announced", () => {
   const sessions = new Sessions();
   const session = sessions.joined(1);
