@@ -6,6 +6,8 @@ import { canonicalIp, isIPv6 } from "./address.ts";
 import { type ListenOptions, QuicEndpoint } from "./deno_quic.ts";
 import { TcpEndpoint } from "./deno_tcp.ts";
 import { UserError } from "./errors.ts";
+import type { Endpoint } from "./ports.ts";
+import { TlsListener } from "./tls_listener.ts";
 
 /** Any free UDP port may be taken for TCP: so often another is tried. */
 const maxPortAttempts = 32;
@@ -15,9 +17,9 @@ const anyHost = "::";
 
 const anyIpv4Host = "0.0.0.0";
 
-export interface Endpoints {
+export interface Endpoints<Tcp extends Endpoint = TcpEndpoint> {
   quic: QuicEndpoint;
-  tcp: TcpEndpoint;
+  tcp: Tcp;
   /** Of both. */
   port: number;
   close(): Promise<void>;
@@ -28,15 +30,29 @@ export interface OpenOptions extends Omit<ListenOptions, "host"> {
   host?: string;
 }
 
-/** QUIC and TLS/TCP on one port number. Throws `UserError` when the port can't be had. */
-export async function openEndpoints(options: OpenOptions): Promise<Endpoints> {
-  const { host, port, identity } = options;
-  if (host !== undefined) return await openBoth({ host, port, identity });
+/** Listens for TLS/TCP. */
+type ListenTcp<Tcp> = (options: ListenOptions) => Tcp | Promise<Tcp>;
+
+/** QUIC and TLS/TCP on one port number, to listen and to dial. Throws `UserError` when the port can't be had. */
+export function openEndpoints(options: OpenOptions): Promise<Endpoints> {
+  return openAnywhere(options, (tcp) => TcpEndpoint.listen(tcp));
+}
+
+/** The same for a tracker, which is dialled by strangers and dials nobody over TCP. */
+export function openTrackerEndpoints(options: OpenOptions): Promise<Endpoints<TlsListener>> {
+  return openAnywhere(options, (tcp) => TlsListener.listen(tcp));
+}
+
+async function openAnywhere<Tcp extends Endpoint>(
+  { host, port, identity }: OpenOptions,
+  listenTcp: ListenTcp<Tcp>,
+): Promise<Endpoints<Tcp>> {
+  if (host !== undefined) return await openBoth({ host, port, identity }, listenTcp);
   try {
-    return await openBoth({ host: anyHost, port, identity });
+    return await openBoth({ host: anyHost, port, identity }, listenTcp);
   } catch (error) {
     if (await canBind({ host: anyHost, port: 0, identity })) throw error;
-    return await openBoth({ host: anyIpv4Host, port, identity });
+    return await openBoth({ host: anyIpv4Host, port, identity }, listenTcp);
   }
 }
 
@@ -60,12 +76,15 @@ export async function resolveHost(host: string): Promise<string[]> {
   }
 }
 
-async function openBoth(options: ListenOptions): Promise<Endpoints> {
+async function openBoth<Tcp extends Endpoint>(
+  options: ListenOptions,
+  listenTcp: ListenTcp<Tcp>,
+): Promise<Endpoints<Tcp>> {
   const attempts = options.port === 0 ? maxPortAttempts : 1;
   for (let attempt = 1;; attempt++) {
     const quic = QuicEndpoint.listen(options);
     try {
-      return pair(quic, TcpEndpoint.listen({ ...options, port: quic.local.port }));
+      return pair(quic, await listenTcp({ ...options, port: quic.local.port }));
     } catch (error) {
       await quic.close();
       if (attempt >= attempts) throw error;
@@ -76,14 +95,14 @@ async function openBoth(options: ListenOptions): Promise<Endpoints> {
 /** Whether sockets can be bound to that host at all. */
 async function canBind(options: ListenOptions): Promise<boolean> {
   try {
-    await (await openBoth(options)).close();
+    await (await openBoth(options, (tcp) => TcpEndpoint.listen(tcp))).close();
     return true;
   } catch {
     return false;
   }
 }
 
-function pair(quic: QuicEndpoint, tcp: TcpEndpoint): Endpoints {
+function pair<Tcp extends Endpoint>(quic: QuicEndpoint, tcp: Tcp): Endpoints<Tcp> {
   return {
     quic,
     tcp,

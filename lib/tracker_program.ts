@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { canonicalIp, isIPv6, isLoopback, isPrivate, isUnspecified } from "./address.ts";
 import config from "../deno.json" with { type: "json" };
 import { systemClock, systemRandom } from "./deno_clock.ts";
-import { openEndpoints } from "./deno_endpoints.ts";
+import { openTrackerEndpoints } from "./deno_endpoints.ts";
 import { openNatServices } from "./deno_nat_services.ts";
 import { exitCode, messageOf, UserError } from "./errors.ts";
 import type { Identity } from "./identity.ts";
@@ -49,7 +49,7 @@ export interface RunningTracker {
 /** Starts a tracker in this process. Throws `UserError` when the port can't be had. */
 export async function startTracker(options: StartTrackerOptions): Promise<RunningTracker> {
   const { identity, host = null, publicHost = null, secret, relay = true, relayRate = 0 } = options;
-  const endpoints = await openEndpoints({
+  const endpoints = await openTrackerEndpoints({
     ...(host === null ? {} : { host }),
     port: options.port,
     identity,

@@ -10,6 +10,7 @@ import { UserError } from "../lib/errors.ts";
 import type { Identity } from "../lib/identity.ts";
 import { generateIdentity } from "../lib/key_file.ts";
 import type { ByteStream, Connection, Endpoint } from "../lib/ports.ts";
+import { TlsListener } from "../lib/tls_listener.ts";
 import { MemoryNetwork } from "./memory_network.ts";
 
 const limitMs = 20_000;
@@ -19,6 +20,8 @@ const bulkBytes = 64 * 1024 * 1024;
 interface Row {
   name: string;
   open(identity: Identity): Endpoint;
+  /** Whom one is dialled at, where that is another kind. */
+  listen?(identity: Identity): Endpoint;
 }
 
 function rows(): Row[] {
@@ -26,6 +29,11 @@ function rows(): Row[] {
   const host = "127.0.0.1";
   return [
     { name: "tcp", open: (identity) => TcpEndpoint.listen({ host, port: 0, identity }) },
+    {
+      name: "tcp to a tracker",
+      open: (identity) => TcpEndpoint.listen({ host, port: 0, identity }),
+      listen: (identity) => TlsListener.listen({ host, port: 0, identity }),
+    },
     { name: "quic", open: (identity) => QuicEndpoint.listen({ host, port: 0, identity }) },
     { name: "memory tcp", open: ({ id }) => network.endpoint({ id, kind: "tcp" }) },
     { name: "memory quic", open: ({ id }) => network.endpoint({ id, kind: "quic" }) },
@@ -56,7 +64,7 @@ function conforms(name: string, run: (pair: Pair) => Promise<void>): void {
     Deno.test(`${row.name}: ${name}`, async () => {
       const identity = generateIdentity();
       const left = row.open(generateIdentity());
-      const right = row.open(identity);
+      const right = (row.listen ?? row.open)(identity);
       const connect = async () => {
         const accepted = right.accept();
         const dialled = await dialFrom(left, right, identity.id);
