@@ -7,7 +7,8 @@
  *   another opinion are neither counted nor told.
  * - Who holds a file is told only to who names its digest, and then a random sample.
  * - What other trackers say of their peers (`away`) counts as so many holders, who are not known here by name.
- * - Every table is bounded; what doesn't fit is refused with a `Failure`, the rest of the message counts.
+ * - Every table is bounded; what doesn't fit is refused with a `Failure`, the rest of the message counts. Nobody
+ *   can fill them from one network, a /24 or /48: once they are half full, it gets an eighth at most.
  */
 import type { SocketAddress } from "./address.ts";
 import { copyBits, countBits, hasBit, setBit, validateBits } from "./bitfield.ts";
@@ -16,6 +17,7 @@ import { ChangeLog } from "./change_log.ts";
 import { maxFileBytes, maxNameBytes, maxNamesPerFile } from "./constants.ts";
 import { ProtocolError } from "./errors.ts";
 import { chunkCountOf } from "./manifest.ts";
+import { blockOf, NetworkCounter } from "./network_counter.ts";
 import type { Random } from "./ports.ts";
 import { type Failure, refused, tooMany, unknownDigest } from "./tracker_failure.ts";
 import {
@@ -32,6 +34,10 @@ export const maxHoldersTold = 256;
 
 /** A row without its name: digest, length, seeders, leechers and the lengths of fields. */
 const rowOverheadBytes = 64;
+
+/** Of half full tables, what one /24 or /48 may have: a part of `files`, or so many. */
+const blockShare = 1 / 8;
+const minBlockShare = 1_000;
 
 /** Bounds on what is kept of files. */
 export interface FileLimits {
@@ -84,6 +90,8 @@ export interface Holding {
   chunks: number;
   /** Where it stands in the claim's array. */
   slot: number;
+  /** The IP from which it was stated. */
+  readonly from: string;
 }
 
 /** One digest. */
@@ -152,6 +160,8 @@ export class TrackedFiles {
   readonly #onChange: (file: string, peer: string) => void;
   readonly #files = new Map<string, TrackedFile>();
   readonly #rows: ChangeLog<TrackedName>;
+  /** Holdings by where they were stated. */
+  readonly #perBlock = new NetworkCounter(blockOf);
   #holdingCount = 0;
   #heldBytes = 0;
   #rowCount = 0;
@@ -332,6 +342,7 @@ export class TrackedFiles {
       held,
       chunks: held === null ? chunkCount : countBits(held),
       slot: 0,
+      from: peer.whereabouts.observed.ip,
     });
     if (older !== undefined) this.#remove(older);
     this.#settle(file, before);
@@ -355,6 +366,9 @@ export class TrackedFiles {
       return tooMany("files of one peer");
     }
     if (older === undefined && this.#holdingCount >= limits.holdings) return tooMany("holders");
+    if (older === undefined && this.#hasItsShare(peer.whereabouts.observed.ip)) {
+      return tooMany("files of one network");
+    }
     if (
       file !== undefined && file.claims.length >= limits.lengthsPerDigest &&
       !file.claims.some((claim) => claim.length === length)
@@ -363,6 +377,13 @@ export class TrackedFiles {
     const fits = peer.heldBytes + heldBytes <= limits.heldBytesPerPeer &&
       this.#heldBytes + heldBytes <= limits.heldBytes;
     return fits ? null : tooMany("incomplete files");
+  }
+
+  /** Half of the tables is for whoever comes first; of the other half, nobody's network gets more than a part. */
+  #hasItsShare(ip: string): boolean {
+    const { files, holdings } = this.#limits;
+    const isHalfFull = this.#files.size >= files / 2 || this.#holdingCount >= holdings / 2;
+    return isHalfFull && this.#perBlock.count(ip) >= Math.max(files * blockShare, minBlockShare);
   }
 
   #addFile(
@@ -379,6 +400,7 @@ export class TrackedFiles {
     const { peer, file, held } = holding;
     peer.holdings.set(file.key, holding);
     this.#holdingCount++;
+    this.#perBlock.add(holding.from, 1);
     this.#countHeldBytes(peer, held?.length ?? 0);
     place(holding);
     const namesBefore = holding.names;
@@ -390,6 +412,7 @@ export class TrackedFiles {
     const { peer, file, held, names } = holding;
     if (peer.holdings.get(file.key) === holding) peer.holdings.delete(file.key);
     this.#holdingCount--;
+    this.#perBlock.add(holding.from, -1);
     this.#countHeldBytes(peer, -(held?.length ?? 0));
     displace(holding);
     for (const name of names) this.#removeName(file, name);

@@ -207,6 +207,9 @@ async function joinAll(
   const endpoints = await endpointsOf(sources.slice(0, count));
   const deadline = performance.now() + seconds * 1000;
   const isOver = () => performance.now() >= deadline;
+  const closeAll = () => Promise.all(endpoints.map((endpoint) => endpoint.close()));
+  // Whoever waits for a tracker that doesn't read is woken by that.
+  const timer = setTimeout(closeAll, seconds * 1000);
   await Promise.all(Array.from({ length: count }, async (_, index) => {
     while (!isOver()) {
       try {
@@ -217,7 +220,8 @@ async function joinAll(
       }
     }
   }));
-  await Promise.all(endpoints.map((endpoint) => endpoint.close()));
+  clearTimeout(timer);
+  await closeAll();
 }
 
 async function join(endpoint: QuicEndpoint, link: JoinLink): Promise<FramedStream> {

@@ -516,3 +516,24 @@ function checkAgainst(state: TrackerState, model: Model): void {
     assert(agreeing.length * 2 >= all.length);
   }
 }
+
+Deno.test("nobody can fill the tables from one network: half full, it gets an eighth at most", () => {
+  const state = newState({ files: 16_000 });
+  const flood = Array.from({ length: 10_000 }, (_, number) => file(number));
+  // From many addresses of one /24.
+  for (let part = 0; part < 10; part++) {
+    const peer = join(state, part, { ip: `198.51.100.${part}` });
+    const outcome = state.announce(peer, flood.slice(part * 1000, (part + 1) * 1000));
+    assertEquals(outcome === null ? null : failureOf(outcome), part < 8 ? null : "too-many");
+  }
+  assertEquals(state.statistics.files, 8_000);
+  const honest = join(state, 100, { ip: "203.0.113.9" });
+  assertEquals(state.announce(honest, [file(20_000), file(20_001)]), null);
+  // What one has already may be said again.
+  assertEquals(
+    state.announce(join(state, 101, { ip: "198.51.100.99" }), [file(1)]) === null,
+    false,
+  );
+  const local = join(state, 102, { ip: "127.0.0.1" });
+  assertEquals(state.announce(local, [file(30_000)]), null);
+});
