@@ -75,6 +75,20 @@ export class KeyedRateLimiter {
     return allowed;
   }
 
+  /** Counts something that costs so much, whatever is left. Returns what is owed then, as `owed` does. */
+  spend(key: string, cost: number, now: number): number {
+    const { tokens, filledAt } = this.#filled(key, now);
+    this.#buckets.delete(key);
+    this.#buckets.set(key, { tokens: tokens - cost, filledAt });
+    this.#forgetOldest();
+    return this.owed(key, now);
+  }
+
+  /** In how many milliseconds `key` will have paid for what it has spent too much. */
+  owed(key: string, now: number): number {
+    return Math.max(-this.#filled(key, now).tokens, 0) * 1000 / this.#limits.perSecond;
+  }
+
   #filled(key: string, now: number): Bucket {
     const { perSecond, burst } = this.#limits;
     const bucket = this.#buckets.get(key);

@@ -6,14 +6,15 @@
  * that doesn't read. A connection on which nothing is said costs a timer and ends by it: the handshake's
  * (`handshake.ts`), the join's or the silence's (`tracker_session.ts`).
  */
-import type { SocketAddress } from "./address.ts";
+import { isLoopback, type SocketAddress } from "./address.ts";
 import { heartbeatMs, maxTrackerFrameBytes } from "./constants.ts";
 import { serveEcho } from "./echo_service.ts";
 import { ProtocolError } from "./errors.ts";
 import { acceptFrom, type FramedStream } from "./framed_stream.ts";
 import type { Applicant, Refusal } from "./handshake.ts";
 import type { Service } from "./handshake_messages.ts";
-import { NetworkCounter } from "./network_counter.ts";
+import { Lobby } from "./lobby.ts";
+import { blockOf, NetworkCounter } from "./network_counter.ts";
 import type { Clock, Connection, DatagramSocket, Endpoint, Random, Timer } from "./ports.ts";
 import { ProbeService } from "./probe_service.ts";
 import { KeyedRateLimiter } from "./rate_limiter.ts";
@@ -30,6 +31,20 @@ import { type TrackerLimits, trackerLimits, TrackerState } from "./tracker_state
 /** Of one peer: messages that want an answer, and the cheaper others, many of them haves. */
 const requestRate = { perSecond: 200, burst: 2_000 };
 const statementRate = { perSecond: 2_000, burst: 8_000 };
+
+/**
+ * Of all peers from one /24 or /48: files that are announced, rows of the list that are told. Some 20 and 2
+ * microseconds each; loopback is not counted.
+ */
+const workRate = { perSecond: 10_000, burst: 50_000 };
+const rowsPerUnit = 8;
+
+/**
+ * The longest that nothing is read from a peer whose block has had its share; and how much the block may owe until
+ * its peers are let go and nobody else from there is let in.
+ */
+const maxWorkPauseMs = 3_000;
+const maxWorkDebtMs = 10_000;
 
 /** Waiting to be sent to one peer: beyond the first nothing more is read from it, beyond the second it is lost. */
 const pauseAtQueuedBytes = 512 * 1024;
@@ -52,7 +67,9 @@ export interface ConnectionLimits {
   connections: number;
   /** From one IPv4 address or IPv6 /64 network; loopback is not counted. */
   connectionsPerNetwork: number;
-  /** Connections whose dialler hasn't proven itself. */
+  /** From one /24 or /48, once half of all connections are there. */
+  connectionsPerBlock: number;
+  /** Connections whose dialler hasn't proven itself; of more than these some are dropped (`lobby.ts`). */
   handshakes: number;
   handshakesPerNetwork: number;
 }
@@ -60,6 +77,7 @@ export interface ConnectionLimits {
 const connectionLimits: ConnectionLimits = {
   connections: trackerLimits.peers,
   connectionsPerNetwork: 1_024,
+  connectionsPerBlock: trackerLimits.peers / 8,
   handshakes: 1_024,
   handshakesPerNetwork: 64,
 };
@@ -108,8 +126,10 @@ export class TrackerNode {
   readonly #connections = new Set<PeerConnection>();
   /** Those who joined, by id in hex. */
   readonly #joined = new Map<string, PeerConnection>();
-  readonly #handshaking = new Set<Connection>();
+  readonly #handshaking: Lobby<Connection>;
   readonly #perNetwork = new NetworkCounter();
+  readonly #perBlock = new NetworkCounter(blockOf);
+  readonly #workLimiter: KeyedRateLimiter;
   readonly #handshakesPerNetwork = new NetworkCounter();
   #expiry: Timer | null = null;
   #closing: Promise<void> | null = null;
@@ -119,22 +139,41 @@ export class TrackerNode {
     this.#options = options;
     this.#limits = { ...connectionLimits, ...limits };
     this.#secret = secret === null ? null : new TextEncoder().encode(secret);
-    this.#state = new TrackerState({ random, epoch: randomEpoch(random), trackerIp, limits });
+    this.#state = new TrackerState({
+      random,
+      epoch: randomEpoch(random),
+      trackerIp,
+      limits,
+    });
     const maxKeys = this.#limits.connections;
+    this.#handshaking = new Lobby(this.#limits.handshakes);
+    this.#workLimiter = new KeyedRateLimiter({ ...workRate, maxKeys });
     this.#requestLimiter = new KeyedRateLimiter({ ...requestRate, maxKeys });
-    this.#statementLimiter = new KeyedRateLimiter({ ...statementRate, maxKeys });
+    this.#statementLimiter = new KeyedRateLimiter({
+      ...statementRate,
+      maxKeys,
+    });
   }
 
   get statistics(): TrackerNodeStatistics {
     const { peers, files, rows } = this.#state.statistics;
     const connections = this.#connections.size;
     const relayed = this.#options.nat?.relay?.size ?? 0;
-    return { peers, files, rows, connections, handshakes: this.#handshaking.size, relayed };
+    return {
+      peers,
+      files,
+      rows,
+      connections,
+      handshakes: this.#handshaking.size,
+      relayed,
+    };
   }
 
   /** Begins to take connections. */
   start(): void {
-    for (const endpoint of this.#options.endpoints) void this.#acceptAll(endpoint);
+    for (const endpoint of this.#options.endpoints) {
+      void this.#acceptAll(endpoint);
+    }
     this.#startNatServices();
     this.#expireLater();
   }
@@ -147,12 +186,16 @@ export class TrackerNode {
 
   async #close(): Promise<void> {
     this.#expiry?.cancel();
-    for (const connection of this.#handshaking) connection.close();
-    await Promise.all([...this.#connections].map((connection) => connection.shutDown()));
+    for (const connection of this.#handshaking.visitors()) connection.close();
+    await Promise.all(
+      [...this.#connections].map((connection) => connection.shutDown()),
+    );
     const { endpoints, nat: { probe, echo, relay } = {} } = this.#options;
     echo?.close();
     relay?.close();
-    await Promise.all([...endpoints, probe].map((endpoint) => endpoint?.close()));
+    await Promise.all(
+      [...endpoints, probe].map((endpoint) => endpoint?.close()),
+    );
   }
 
   #startNatServices(): void {
@@ -160,7 +203,9 @@ export class TrackerNode {
     const admit = (applicant: Applicant) => this.#admit(applicant, "probe");
     const onSeen = (peer: Uint8Array, observed: SocketAddress) =>
       this.#joined.get(peer.toHex())?.seeAlso(observed);
-    if (probe) void new ProbeService({ id, clock, random, admit, onSeen }).serve(probe);
+    if (probe) {
+      void new ProbeService({ id, clock, random, admit, onSeen }).serve(probe);
+    }
     if (echo) void serveEcho(echo, clock);
   }
 
@@ -176,8 +221,10 @@ export class TrackerNode {
   #hasRoomFor({ ip }: SocketAddress): boolean {
     const limits = this.#limits;
     return this.#closing === null &&
-      this.#handshaking.size < limits.handshakes &&
       this.#connections.size < limits.connections &&
+      this.#workLimiter.owed(blockOf(ip), this.#options.clock.now()) < maxWorkDebtMs &&
+      (this.#connections.size < limits.connections / 2 ||
+        this.#perBlock.count(ip) < limits.connectionsPerBlock) &&
       this.#handshakesPerNetwork.count(ip) < limits.handshakesPerNetwork &&
       this.#perNetwork.count(ip) < limits.connectionsPerNetwork;
   }
@@ -188,10 +235,12 @@ export class TrackerNode {
     const { ip } = connection.remote;
     this.#connections.add(peer);
     this.#perNetwork.add(ip, 1);
+    this.#perBlock.add(ip, 1);
     try {
       await peer.run();
     } finally {
       this.#perNetwork.add(ip, -1);
+      this.#perBlock.add(ip, -1);
       this.#connections.delete(peer);
       if (this.#joined.get(peer.key) === peer) this.#joined.delete(peer.key);
     }
@@ -201,7 +250,7 @@ export class TrackerNode {
   async #letIn(connection: Connection): Promise<PeerConnection | null> {
     const { id, clock, random } = this.#options;
     const { ip } = connection.remote;
-    this.#handshaking.add(connection);
+    this.#handshaking.enter(connection, ip)?.close();
     this.#handshakesPerNetwork.add(ip, 1);
     try {
       const { peerId, stream } = await acceptFrom(connection, {
@@ -212,24 +261,32 @@ export class TrackerNode {
         limitsOf: () => ({ maxFrameBytes: maxTrackerFrameBytes }),
         maxQueuedBytes,
       });
-      if (this.#closing === null) return this.#connectionOf(peerId, { connection, stream });
+      if (this.#closing === null) {
+        return this.#connectionOf(peerId, { connection, stream });
+      }
       connection.close();
       return null;
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       return null;
     } finally {
-      this.#handshaking.delete(connection);
+      this.#handshaking.leave(connection);
       this.#handshakesPerNetwork.add(ip, -1);
     }
   }
 
-  #admit({ service, credential }: Applicant, served: Service): "welcome" | Refusal {
+  #admit(
+    { service, credential }: Applicant,
+    served: Service,
+  ): "welcome" | Refusal {
     if (service !== served) {
       return { reason: "service", text: `this is a tracker's ${served} port` };
     }
     if (this.#secret !== null && !constantTimeEqual(credential, this.#secret)) {
-      return { reason: "credential", text: "the join secret is wrong or missing" };
+      return {
+        reason: "credential",
+        text: "the join secret is wrong or missing",
+      };
     }
     return "welcome";
   }
@@ -259,6 +316,7 @@ export class TrackerNode {
       session,
       clock,
       onEvent,
+      workLimiter: this.#workLimiter,
       beforeIntroduction: (other) => this.#joined.get(other.toHex())?.observe(),
     });
     return peer;
@@ -270,15 +328,20 @@ export class TrackerNode {
       this.#joined.set(peer.key, peer);
       older?.replace();
     }
-    if (event.type === "deliver") this.#joined.get(event.to.key)?.deliver(event.message);
+    if (event.type === "deliver") {
+      this.#joined.get(event.to.key)?.deliver(event.message);
+    }
   }
 
   #expireLater(): void {
     const { clock } = this.#options;
-    this.#expiry = clock.setTimer(this.#state.isSweeping ? sweepMs : expiryMs, () => {
-      this.#state.expire(clock.now());
-      this.#expireLater();
-    });
+    this.#expiry = clock.setTimer(
+      this.#state.isSweeping ? sweepMs : expiryMs,
+      () => {
+        this.#state.expire(clock.now());
+        this.#expireLater();
+      },
+    );
   }
 }
 
@@ -290,6 +353,8 @@ interface PeerConnectionOptions {
   session: TrackerSession;
   clock: Clock;
   onEvent(event: TrackerSessionEvent): void;
+  /** Counts the work that peers make, by the block that they are in. */
+  workLimiter: KeyedRateLimiter;
   /** This peer is about to be introduced to `other`. */
   beforeIntroduction(other: Uint8Array): void;
 }
@@ -300,6 +365,8 @@ class PeerConnection {
   readonly #options: PeerConnectionOptions;
   readonly #ended = Promise.withResolvers<void>();
   #isOver = false;
+  /** Until when nothing is read: its network has made much work. */
+  #readsAt = -Infinity;
   #hangingUp: Promise<void> | null = null;
   #timer: Timer | null = null;
 
@@ -350,9 +417,15 @@ class PeerConnection {
   async #readAll(): Promise<void> {
     const { stream, session } = this.#options;
     try {
-      for (let frame = await stream.read(); frame !== null; frame = await stream.read()) {
+      for (
+        let frame = await stream.read();
+        frame !== null;
+        frame = await stream.read()
+      ) {
         if (this.#isOver) return;
-        if (frame.kind !== "whole") throw new ProtocolError("frame", "it was no whole frame");
+        if (frame.kind !== "whole") {
+          throw new ProtocolError("frame", "it was no whole frame");
+        }
         this.#handleFrame(frame.type, frame.payload);
         await this.#slowDown();
       }
@@ -368,6 +441,8 @@ class PeerConnection {
     const message = decodeTrackerRequest(type, payload);
     this.observe();
     if (message.type === "introduce") beforeIntroduction(message.peer);
+    if (message.type === "announce" || message.type === "list") this.#checkDebt();
+    if (message.type === "announce") this.#countWork(message.files.length);
     session.handleInput(message, clock.now());
     this.#drain();
   }
@@ -376,16 +451,43 @@ class PeerConnection {
   async #slowDown(): Promise<void> {
     const { stream, session, clock } = this.#options;
     if (stream.queuedBytes > pauseAtQueuedBytes) await stream.write();
-    const { pauseMs } = session;
-    if (pauseMs > 0) await new Promise<void>((resolve) => void clock.setTimer(pauseMs, resolve));
+    const pauseMs = Math.max(session.pauseMs, this.#readsAt - clock.now());
+    if (pauseMs > 0) {
+      await new Promise<void>((resolve) => void clock.setTimer(pauseMs, resolve));
+    }
+  }
+
+  #checkDebt(): void {
+    const { connection: { remote: { ip } }, workLimiter, clock } = this.#options;
+    if (workLimiter.owed(blockOf(ip), clock.now()) < maxWorkDebtMs) return;
+    throw new ProtocolError("overload", "too much came from this network: try again later");
+  }
+
+  #countWork(units: number): void {
+    const { connection: { remote: { ip } }, workLimiter, clock } = this.#options;
+    if (units === 0 || isLoopback(ip)) return;
+    const now = clock.now();
+    const waitMs = workLimiter.spend(blockOf(ip), units, now);
+    this.#readsAt = now + Math.min(waitMs, maxWorkPauseMs);
   }
 
   #drain(): void {
     const { stream, session, onEvent } = this.#options;
-    for (let next = session.pollTransmit(); next !== null; next = session.pollTransmit()) {
+    for (
+      let next = session.pollTransmit();
+      next !== null;
+      next = session.pollTransmit()
+    ) {
+      if (next.type === "listing") {
+        this.#countWork(Math.ceil(next.rows.length / rowsPerUnit));
+      }
       if (!stream.enqueue(encodeTrackerResponse(next))) this.#end();
     }
-    for (let event = session.pollEvent(); event !== null; event = session.pollEvent()) {
+    for (
+      let event = session.pollEvent();
+      event !== null;
+      event = session.pollEvent()
+    ) {
       onEvent(event);
       if (event.type === "ended") this.#end();
     }
@@ -427,5 +529,6 @@ class PeerConnection {
 
 /** Any number but 0. */
 function randomEpoch(random: Random): number {
-  return random.bytes(epochBytes).reduce((sum, byte) => sum * 256 + byte, 0) + 1;
+  return random.bytes(epochBytes).reduce((sum, byte) => sum * 256 + byte, 0) +
+    1;
 }

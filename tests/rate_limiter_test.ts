@@ -98,3 +98,13 @@ Deno.test("KeyedRateLimiter forgets the key that was quiet for longest, and no o
   assertEquals([limiter.allow("a", 3), limiter.allow("c", 3)], [false, false]);
   assert(limiter.allow("b", 3), "b was forgotten and starts anew");
 });
+
+Deno.test("spend() counts what has cost more than is left, and owed() tells for how long", () => {
+  const limiter = new KeyedRateLimiter({ perSecond: 100, burst: 50, maxKeys: 4 });
+  assertEquals(limiter.spend("one", 40, 0), 0);
+  assertEquals(limiter.spend("one", 30, 0), 200);
+  assertEquals(limiter.owed("one", 100), 100);
+  assertEquals(limiter.owed("other", 100), 0);
+  assertEquals(limiter.owed("one", 200), 0);
+  assertEquals(limiter.spend("one", 1, 210), 0);
+});

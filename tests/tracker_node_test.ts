@@ -610,3 +610,37 @@ Deno.test("close() ends within a second, however many peers don't hang up", asyn
   assert(town.clock.now() - beganMs <= 1000);
   assertEquals(town.endpoints.map((endpoint) => endpoint.connections.size), [0, 0]);
 });
+
+Deno.test("strangers who say nothing, however many of one /24, keep nobody else out", async () => {
+  const town = new Town({ limits: { handshakes: 8 } });
+  const options = { expectedId: identityOf(0).id, timeoutMs: 5000 };
+  for (let count = 0; count < 40; count++) {
+    const endpoint = town.network.endpoint({ id: identityOf(1).id, ip: `203.0.113.${count}` });
+    await town.clock.run(endpoint.dial({ ip: trackerIp, port }, options));
+  }
+  await town.clock.advance(100);
+  assertEquals(town.tracker.statistics.handshakes, 8);
+  await town.rawPeer(2);
+  assertEquals(town.tracker.statistics.connections, 1);
+});
+
+Deno.test("a flood of announcements from one network is slowed down", async () => {
+  const town = new Town();
+  const flooder = await town.rawPeer(1);
+  say(flooder, { type: "join", listenPort: 1, hosts: [], nat: "unknown" });
+  for (let message = 0; message < 30; message++) {
+    const files = Array.from({ length: 4_000 }, (_, index) => {
+      const digest = new Uint8Array(32);
+      new DataView(digest.buffer).setUint32(0, message * 4_000 + index);
+      return { ...file(1), digest };
+    });
+    say(flooder, { type: "announce", files });
+    await town.clock.advance(10);
+  }
+  const began = town.clock.now();
+  const { files } = town.tracker.statistics;
+  assert(files <= 60_000, `${files} at once`);
+  await town.clock.advance(5_000);
+  const rate = (town.tracker.statistics.files - files) / (town.clock.now() - began) * 1000;
+  assert(rate > 1_000 && rate < 15_000, `${rate} files a second`);
+});
