@@ -106,12 +106,12 @@ export class IntroductionTable {
     return asker === side || target === side ? introduction : null;
   }
 
-  /** As `find`, for the side that is at another tracker, by its id in hex. */
-  findAway(key: string, token: Uint8Array, nowMs: number): Introduction | null {
+  /** As `find`, by the id in hex of one side. */
+  findOf(key: string, token: Uint8Array, nowMs: number): Introduction | null {
     const introduction = this.#pending.get(token.toHex());
     if (introduction === undefined) return null;
     const { asker, target } = introduction;
-    const side = [asker, target].find((each) => each.key === key && each.tracker !== null);
+    const side = [asker, target].find((each) => each.key === key);
     return side === undefined ? null : this.find(side, token, nowMs);
   }
 

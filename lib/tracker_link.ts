@@ -6,8 +6,12 @@
  * keeps what answers first: where UDP is blocked that is TCP. The tracker's key is pinned. After a loss the
  * first attempt comes within half a second, later ones spread out up to `maxRetryMs`: a tracker that restarts
  * knows all again within two heartbeats.
+ *
+ * Several hosts, or several addresses of one, are trackers that act as one: each attempt takes them in another
+ * order, so that peers spread over them, and a connection that has fallen silent is given up sooner, since there is
+ * somewhere else to go.
  */
-import { isUnspecified, type SocketAddress } from "./address.ts";
+import { isIPv6, isUnspecified, type SocketAddress } from "./address.ts";
 import { type Attempt, raceAttempts } from "./attempt_race.ts";
 import { Backoff } from "./backoff.ts";
 import { maxTrackerFrameBytes } from "./constants.ts";
@@ -48,6 +52,9 @@ const staggerMs = 300;
 
 /** How long one way is tried. */
 const dialTimeoutMs = 5_000;
+
+/** Where there is another tracker to go to: how long nothing may be heard on a QUIC connection. */
+export const switchAfterMs = 6_000;
 
 /** Addresses tried for one host, and ways tried in all. */
 const maxAddressesPerHost = 4;
@@ -335,15 +342,13 @@ export class TrackerLink {
   /** Every way at once, nearly. Throws a `UserError` that tells the most telling failure. */
   async #dial(): Promise<Line> {
     const { clock } = this.#options;
-    const ways: Attempt<Line>[] = [];
-    let unresolved: unknown = null;
-    for (const host of this.#options.link.hosts) {
-      try {
-        ways.push(...await this.#waysTo(host));
-      } catch (error) {
-        unresolved = error;
-      }
-    }
+    const { places, unresolved } = await this.#places();
+    const idle = places.length > 1 ? { idleTimeoutMs: switchAfterMs } : {};
+    const ways = places.flatMap((address) =>
+      this.#options.endpoints.map((endpoint) => (signal: AbortSignal) =>
+        this.#join(endpoint, { address, signal, ...idle })
+      )
+    );
     if (ways.length === 0) throw this.#dialError(unresolved);
     try {
       return await raceAttempts(ways.slice(0, maxAttempts), {
@@ -358,25 +363,41 @@ export class TrackerLink {
     }
   }
 
-  async #waysTo({ host, port }: LinkHost): Promise<Attempt<Line>[]> {
-    const addresses = await this.#options.resolve(host);
-    if (addresses.length === 0) throw new UserError("unreachable", "the host has no address");
-    return addresses.slice(0, maxAddressesPerHost).flatMap((ip) =>
-      this.#options.endpoints.map((endpoint) => (signal: AbortSignal) =>
-        this.#join(endpoint, { address: { ip, port }, signal })
-      )
-    );
+  /** Where trackers are, in an order of chance; and why some weren't found. */
+  async #places(): Promise<{ places: SocketAddress[]; unresolved: unknown }> {
+    const { link, random } = this.#options;
+    const hosts = shuffled(link.hosts, random);
+    const found = await Promise.allSettled(hosts.map((host) => this.#addressesOf(host)));
+    const places = found.flatMap((each) => each.status === "fulfilled" ? each.value : []);
+    const failed = found.findLast((each) => each.status === "rejected");
+    return { places, unresolved: failed?.reason ?? null };
+  }
+
+  /** IPv4 stays before IPv6, or the other way round. */
+  async #addressesOf({ host, port }: LinkHost): Promise<SocketAddress[]> {
+    const { resolve, random } = this.#options;
+    const ips = await resolve(host);
+    const [first] = ips;
+    if (first === undefined) throw new UserError("unreachable", "the host has no address");
+    const isLater = (ip: string) => isIPv6(ip) === isIPv6(first) ? 0 : 1;
+    const ordered = shuffled(ips, random).sort((one, other) => isLater(one) - isLater(other));
+    return ordered.slice(0, maxAddressesPerHost).map((ip) => ({ ip, port }));
   }
 
   async #join(
     endpoint: Endpoint,
-    { address, signal }: { address: SocketAddress; signal: AbortSignal },
+    { address, signal, ...idle }: {
+      address: SocketAddress;
+      signal: AbortSignal;
+      idleTimeoutMs?: number;
+    },
   ): Promise<Line> {
     const { link, identity, clock } = this.#options;
     const connection = await endpoint.dial(address, {
       expectedId: link.id,
       timeoutMs: dialTimeoutMs,
       signal,
+      ...idle,
     });
     const giveUp = () => connection.close();
     signal.addEventListener("abort", giveUp);
@@ -594,6 +615,16 @@ export class TrackerLink {
       signal.addEventListener("abort", wake);
     });
   }
+}
+
+/** In an order of chance (Fisher and Yates). */
+function shuffled<T>(items: readonly T[], random: Random): T[] {
+  const order = [...items];
+  for (let left = order.length - 1; left > 0; left--) {
+    const place = random.below(left + 1);
+    [order[left], order[place]] = [order[place]!, order[left]!];
+  }
+  return order;
 }
 
 function questionError(failure: QuestionFailure, text: string): UserError {

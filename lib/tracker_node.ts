@@ -20,6 +20,8 @@ import { ProbeService } from "./probe_service.ts";
 import { KeyedRateLimiter } from "./rate_limiter.ts";
 import type { Relay } from "./relay.ts";
 import { constantTimeEqual } from "./secret.ts";
+import { ShareJournal } from "./share_journal.ts";
+import { type GroupStatistics, type StoreHealth, TrackerGroup } from "./tracker_group.ts";
 import {
   decodeTrackerRequest,
   encodeTrackerResponse,
@@ -27,6 +29,7 @@ import {
 } from "./tracker_messages.ts";
 import { TrackerSession, type TrackerSessionEvent } from "./tracker_session.ts";
 import { type TrackerLimits, trackerLimits, TrackerState } from "./tracker_state.ts";
+import type { TrackerStore } from "./tracker_store.ts";
 
 /** Of one peer: messages that want an answer, and the cheaper others, many of them haves. */
 const requestRate = { perSecond: 200, burst: 2_000 };
@@ -95,6 +98,10 @@ export interface TrackerNodeOptions {
   trackerIp?: string | undefined;
   limits?: Partial<TrackerLimits & ConnectionLimits>;
   nat?: NatServices;
+  /** What it shares with other trackers of the same id; absent, or unshared: it is alone. The node closes it. */
+  store?: TrackerStore | undefined;
+  /** One line for the operator. */
+  onNotice?: ((text: string) => void) | undefined;
 }
 
 /** What helps peers through NATs, each absent where it can't be had. The node closes them. */
@@ -113,6 +120,13 @@ export interface TrackerNodeStatistics {
   handshakes: number;
   /** Paths that are relayed. */
   relayed: number;
+  /** Statements of peers about files. */
+  holdings: number;
+  introductions: number;
+  /** Messages of peers, of each kind, since the start. */
+  messages: Readonly<Record<string, number>>;
+  /** Null: alone. */
+  group: GroupStatistics | null;
 }
 
 export class TrackerNode {
@@ -127,6 +141,8 @@ export class TrackerNode {
   /** Those who joined, by id in hex. */
   readonly #joined = new Map<string, PeerConnection>();
   readonly #handshaking: Lobby<Connection>;
+  readonly #messages: Record<string, number> = {};
+  readonly #group: TrackerGroup | null;
   readonly #perNetwork = new NetworkCounter();
   readonly #perBlock = new NetworkCounter(blockOf);
   readonly #workLimiter: KeyedRateLimiter;
@@ -139,43 +155,39 @@ export class TrackerNode {
     this.#options = options;
     this.#limits = { ...connectionLimits, ...limits };
     this.#secret = secret === null ? null : new TextEncoder().encode(secret);
-    this.#state = new TrackerState({
-      random,
-      epoch: randomEpoch(random),
-      trackerIp,
-      limits,
-    });
+    const journal = options.store?.isShared ? new ShareJournal() : undefined;
+    const epoch = randomEpoch(random);
+    this.#state = new TrackerState({ random, epoch, trackerIp, limits, observer: journal });
+    this.#group = journal === undefined ? null : this.#groupOf(journal);
     const maxKeys = this.#limits.connections;
     this.#handshaking = new Lobby(this.#limits.handshakes);
     this.#workLimiter = new KeyedRateLimiter({ ...workRate, maxKeys });
     this.#requestLimiter = new KeyedRateLimiter({ ...requestRate, maxKeys });
-    this.#statementLimiter = new KeyedRateLimiter({
-      ...statementRate,
-      maxKeys,
-    });
+    this.#statementLimiter = new KeyedRateLimiter({ ...statementRate, maxKeys });
   }
 
   get statistics(): TrackerNodeStatistics {
-    const { peers, files, rows } = this.#state.statistics;
-    const connections = this.#connections.size;
-    const relayed = this.#options.nat?.relay?.size ?? 0;
     return {
-      peers,
-      files,
-      rows,
-      connections,
+      ...this.#state.statistics,
+      connections: this.#connections.size,
       handshakes: this.#handshaking.size,
-      relayed,
+      relayed: this.#options.nat?.relay?.size ?? 0,
+      messages: this.#messages,
+      group: this.#group?.statistics ?? null,
     };
+  }
+
+  /** How what is shared with other trackers does; null: nothing is. */
+  get storeHealth(): Readonly<StoreHealth> | null {
+    return this.#group?.health ?? null;
   }
 
   /** Begins to take connections. */
   start(): void {
-    for (const endpoint of this.#options.endpoints) {
-      void this.#acceptAll(endpoint);
-    }
+    for (const endpoint of this.#options.endpoints) void this.#acceptAll(endpoint);
     this.#startNatServices();
     this.#expireLater();
+    void this.#group?.start();
   }
 
   /** Tells everybody goodbye and ends everything, within a second. */
@@ -187,15 +199,12 @@ export class TrackerNode {
   async #close(): Promise<void> {
     this.#expiry?.cancel();
     for (const connection of this.#handshaking.visitors()) connection.close();
-    await Promise.all(
-      [...this.#connections].map((connection) => connection.shutDown()),
-    );
+    const goodbyes = [...this.#connections].map((connection) => connection.shutDown());
+    await Promise.all([...goodbyes, this.#group?.close()]);
     const { endpoints, nat: { probe, echo, relay } = {} } = this.#options;
     echo?.close();
     relay?.close();
-    await Promise.all(
-      [...endpoints, probe].map((endpoint) => endpoint?.close()),
-    );
+    await Promise.all([...endpoints, probe].map((endpoint) => endpoint?.close()));
   }
 
   #startNatServices(): void {
@@ -203,9 +212,7 @@ export class TrackerNode {
     const admit = (applicant: Applicant) => this.#admit(applicant, "probe");
     const onSeen = (peer: Uint8Array, observed: SocketAddress) =>
       this.#joined.get(peer.toHex())?.seeAlso(observed);
-    if (probe) {
-      void new ProbeService({ id, clock, random, admit, onSeen }).serve(probe);
-    }
+    if (probe) void new ProbeService({ id, clock, random, admit, onSeen }).serve(probe);
     if (echo) void serveEcho(echo, clock);
   }
 
@@ -261,9 +268,7 @@ export class TrackerNode {
         limitsOf: () => ({ maxFrameBytes: maxTrackerFrameBytes }),
         maxQueuedBytes,
       });
-      if (this.#closing === null) {
-        return this.#connectionOf(peerId, { connection, stream });
-      }
+      if (this.#closing === null) return this.#connectionOf(peerId, { connection, stream });
       connection.close();
       return null;
     } catch (error) {
@@ -275,18 +280,12 @@ export class TrackerNode {
     }
   }
 
-  #admit(
-    { service, credential }: Applicant,
-    served: Service,
-  ): "welcome" | Refusal {
+  #admit({ service, credential }: Applicant, served: Service): "welcome" | Refusal {
     if (service !== served) {
       return { reason: "service", text: `this is a tracker's ${served} port` };
     }
     if (this.#secret !== null && !constantTimeEqual(credential, this.#secret)) {
-      return {
-        reason: "credential",
-        text: "the join secret is wrong or missing",
-      };
+      return { reason: "credential", text: "the join secret is wrong or missing" };
     }
     return "welcome";
   }
@@ -307,6 +306,8 @@ export class TrackerNode {
       probePort: probe?.local.port ?? 0,
       echoPort: echo?.local.port ?? 0,
       relay,
+      isGrouped: this.#group !== null,
+      trackerIp: this.#options.trackerIp,
     });
     const onEvent = (event: TrackerSessionEvent) => this.#handleEvent(event, peer);
     const peer = new PeerConnection({
@@ -318,6 +319,7 @@ export class TrackerNode {
       onEvent,
       workLimiter: this.#workLimiter,
       beforeIntroduction: (other) => this.#joined.get(other.toHex())?.observe(),
+      onMessage: (type) => this.#messages[type] = (this.#messages[type] ?? 0) + 1,
     });
     return peer;
   }
@@ -328,20 +330,36 @@ export class TrackerNode {
       this.#joined.set(peer.key, peer);
       older?.replace();
     }
-    if (event.type === "deliver") {
-      this.#joined.get(event.to.key)?.deliver(event.message);
-    }
+    if (event.type === "refer") this.#group?.refer(event.peer, event.referral);
+    if (event.type !== "deliver") return;
+    const { to, token, message } = event;
+    if (to.tracker === null) this.#joined.get(to.key)?.deliver(message);
+    else this.#group?.pass(to, token, message);
+  }
+
+  #groupOf(journal: ShareJournal): TrackerGroup | null {
+    const { store, clock, random, trackerIp, nat, onNotice } = this.#options;
+    if (store === undefined) return null;
+    return new TrackerGroup({
+      store,
+      state: this.#state,
+      journal,
+      clock,
+      random,
+      trackerIp,
+      relay: nat?.relay,
+      deliver: (peer, message) => this.#joined.get(peer)?.deliver(message),
+      observe: (peer) => this.#joined.get(peer)?.observe(),
+      onNotice,
+    });
   }
 
   #expireLater(): void {
     const { clock } = this.#options;
-    this.#expiry = clock.setTimer(
-      this.#state.isSweeping ? sweepMs : expiryMs,
-      () => {
-        this.#state.expire(clock.now());
-        this.#expireLater();
-      },
-    );
+    this.#expiry = clock.setTimer(this.#state.isSweeping ? sweepMs : expiryMs, () => {
+      this.#state.expire(clock.now());
+      this.#expireLater();
+    });
   }
 }
 
@@ -357,6 +375,8 @@ interface PeerConnectionOptions {
   workLimiter: KeyedRateLimiter;
   /** This peer is about to be introduced to `other`. */
   beforeIntroduction(other: Uint8Array): void;
+  /** A message of this type has come. */
+  onMessage(type: string): void;
 }
 
 /** One peer's connection: carries messages between stream and session until one of them ends. */
@@ -417,15 +437,9 @@ class PeerConnection {
   async #readAll(): Promise<void> {
     const { stream, session } = this.#options;
     try {
-      for (
-        let frame = await stream.read();
-        frame !== null;
-        frame = await stream.read()
-      ) {
+      for (let frame = await stream.read(); frame !== null; frame = await stream.read()) {
         if (this.#isOver) return;
-        if (frame.kind !== "whole") {
-          throw new ProtocolError("frame", "it was no whole frame");
-        }
+        if (frame.kind !== "whole") throw new ProtocolError("frame", "it was no whole frame");
         this.#handleFrame(frame.type, frame.payload);
         await this.#slowDown();
       }
@@ -437,8 +451,9 @@ class PeerConnection {
   }
 
   #handleFrame(type: number, payload: Uint8Array): void {
-    const { session, clock, beforeIntroduction } = this.#options;
+    const { session, clock, beforeIntroduction, onMessage } = this.#options;
     const message = decodeTrackerRequest(type, payload);
+    onMessage(message.type);
     this.observe();
     if (message.type === "introduce") beforeIntroduction(message.peer);
     if (message.type === "announce" || message.type === "list") this.#checkDebt();
@@ -452,9 +467,7 @@ class PeerConnection {
     const { stream, session, clock } = this.#options;
     if (stream.queuedBytes > pauseAtQueuedBytes) await stream.write();
     const pauseMs = Math.max(session.pauseMs, this.#readsAt - clock.now());
-    if (pauseMs > 0) {
-      await new Promise<void>((resolve) => void clock.setTimer(pauseMs, resolve));
-    }
+    if (pauseMs > 0) await new Promise<void>((resolve) => void clock.setTimer(pauseMs, resolve));
   }
 
   #checkDebt(): void {
@@ -473,21 +486,11 @@ class PeerConnection {
 
   #drain(): void {
     const { stream, session, onEvent } = this.#options;
-    for (
-      let next = session.pollTransmit();
-      next !== null;
-      next = session.pollTransmit()
-    ) {
-      if (next.type === "listing") {
-        this.#countWork(Math.ceil(next.rows.length / rowsPerUnit));
-      }
+    for (let next = session.pollTransmit(); next !== null; next = session.pollTransmit()) {
+      if (next.type === "listing") this.#countWork(Math.ceil(next.rows.length / rowsPerUnit));
       if (!stream.enqueue(encodeTrackerResponse(next))) this.#end();
     }
-    for (
-      let event = session.pollEvent();
-      event !== null;
-      event = session.pollEvent()
-    ) {
+    for (let event = session.pollEvent(); event !== null; event = session.pollEvent()) {
       onEvent(event);
       if (event.type === "ended") this.#end();
     }
@@ -529,6 +532,5 @@ class PeerConnection {
 
 /** Any number but 0. */
 function randomEpoch(random: Random): number {
-  return random.bytes(epochBytes).reduce((sum, byte) => sum * 256 + byte, 0) +
-    1;
+  return random.bytes(epochBytes).reduce((sum, byte) => sum * 256 + byte, 0) + 1;
 }

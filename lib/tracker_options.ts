@@ -28,6 +28,8 @@ export interface TrackerSettings {
   relay: boolean;
   /** Bytes per second; 0 means no limit. */
   relayRate: number;
+  /** What is shared with other trackers: an address of Redis; null: nothing, this one is alone. */
+  store: string | null;
   json: boolean;
 }
 
@@ -63,6 +65,11 @@ const options: readonly Option[] = [
     value: "RATE",
     summary: "relay no more than this, half of it for one pair (default: no limit)",
   },
+  {
+    name: "store",
+    value: "URL",
+    summary: "act as one with the trackers at this redis://... (default: memory:)",
+  },
   { name: "json", summary: "print JSON, one object per line" },
   { name: "help", short: "h", summary: "print this help and exit" },
   { name: "version", short: "V", summary: "print the version and exit" },
@@ -79,7 +86,12 @@ const helpTail =
   `The key is what the join link names: as long as the key stays, the link stays good, and a
 tracker that restarts is filled again by its peers. Without --state it is kept in
 $XDG_STATE_HOME/p2p-tracker, else in ~/.local/state/p2p-tracker.
-The secret may also be given as P2P_SECRET, where other users of the machine don't see it.
+The secret may also be given as P2P_SECRET, where other users of the machine don't see it,
+and the store, whose URL may hold a password, as P2P_STORE.
+
+Trackers that share a store and have the same key, copied from the first one's --state, act
+as one: give peers a link with all of them, p2p://one:7400,two:7400/..., or a name that has
+all their addresses.
 Ends on Ctrl-C and SIGTERM, telling the peers.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`;
@@ -116,6 +128,7 @@ export function parseTrackerOptions(
       stateDirectory: stateDirectory ?? null,
       relay: !given.has("no-relay"),
       relayRate: parseRate(given.get("relay-rate") ?? "0", "--relay-rate"),
+      store: parseStore(given.get("store") ?? environment("P2P_STORE")),
       json: given.has("json"),
     },
   };
@@ -200,6 +213,13 @@ function parseSecret(option: string | undefined, variable: string | undefined): 
     throw usage(`${source} is longer than ${maxSecretBytes} bytes`);
   }
   return secret;
+}
+
+/** Its text isn't repeated: it may hold a password. */
+function parseStore(text: string | undefined): string | null {
+  if (text === undefined || text === "" || text === "memory:") return null;
+  if (/^rediss?:\/\/[^/]/.test(text) && URL.canParse(text)) return text;
+  throw usage("--store is neither memory: nor redis://HOST:PORT");
 }
 
 function usage(message: string, hint = "see tracker --help"): UserError {

@@ -12,8 +12,10 @@ import { exitCode, messageOf, UserError } from "./errors.ts";
 import type { Identity } from "./identity.ts";
 import { formatJoinLink, type JoinLink } from "./join_link.ts";
 import { loadIdentity } from "./key_file.ts";
+import { MemoryTrackerStore } from "./memory_tracker_store.ts";
 import { TrackerNode } from "./tracker_node.ts";
 import { parseTrackerOptions, trackerHelp, type TrackerSettings } from "./tracker_options.ts";
+import type { TrackerStore } from "./tracker_store.ts";
 
 const keyFileName = "key.pem";
 
@@ -33,6 +35,10 @@ export interface StartTrackerOptions {
   relay?: boolean;
   /** Bytes per second; 0 means no limit. */
   relayRate?: number;
+  /** An address of Redis, for a tracker of a group; null: it is alone. */
+  store?: string | null;
+  /** One line for the operator. */
+  onNotice?(text: string): void;
 }
 
 /** A tracker that takes connections. */
@@ -55,6 +61,7 @@ export async function startTracker(options: StartTrackerOptions): Promise<Runnin
     identity,
   });
   const { port } = endpoints;
+  const store = await openStore(options.store ?? null, identity);
   const named = publicHost ?? reachableHost(host);
   const node = new TrackerNode({
     endpoints: [endpoints.quic, endpoints.tcp],
@@ -69,6 +76,8 @@ export async function startTracker(options: StartTrackerOptions): Promise<Runnin
       identity,
       relayRate: relay ? relayRate : null,
     }),
+    store,
+    onNotice: options.onNotice,
   });
   node.start();
   const link: JoinLink = { hosts: [{ host: named, port }], id: identity.id, secret };
@@ -77,6 +86,13 @@ export async function startTracker(options: StartTrackerOptions): Promise<Runnin
     await endpoints.close();
   };
   return { link, linkText: formatJoinLink(link), port, node, close };
+}
+
+/** Trackers of a group alone load the client of Redis. */
+async function openStore(url: string | null, { id }: Identity): Promise<TrackerStore> {
+  if (url === null) return new MemoryTrackerStore({ clock: systemClock, random: systemRandom });
+  const { RedisTrackerStore } = await import("./redis_tracker_store.ts");
+  return new RedisTrackerStore(url, { group: id });
 }
 
 /** Runs the program from its arguments to its exit code. Prints whatever goes wrong; never rejects. */
@@ -99,7 +115,7 @@ async function runUntilStopped(settings: TrackerSettings): Promise<void> {
   const directory = settings.stateDirectory ?? defaultStateDirectory();
   const identity = loadIdentity(join(directory, keyFileName));
   const stopped = untilSignal();
-  const tracker = await startTracker({ ...settings, identity });
+  const tracker = await startTracker({ ...settings, identity, onNotice: printError });
   print(
     settings.json
       ? JSON.stringify({ event: "ready", link: tracker.linkText })

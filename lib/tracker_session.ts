@@ -11,6 +11,7 @@
  *   `pauseMs`.
  * - What one side of an introduction says about it reaches the other side and nobody else. A relayed path is told
  *   to both sides when it is made, and again to whoever asks.
+ * - In a group of trackers a question about peers of others is referred: the answer comes by `deliver`.
  * - What the protocol has no place for ends the connection, after a `failure` that says why.
  *
  * Drive it with `handleInput` and `handleTimeout`, then drain `pollTransmit` and `pollEvent`; call back at
@@ -23,7 +24,12 @@ import { messageOf, ProtocolError } from "./errors.ts";
 import type { TransportKind } from "./ports.ts";
 import type { KeyedRateLimiter } from "./rate_limiter.ts";
 import type { RelayRequest } from "./relay_table.ts";
-import type { TrackerFailure, TrackerRequest, TrackerResponse } from "./tracker_messages.ts";
+import type {
+  HolderRow,
+  TrackerFailure,
+  TrackerRequest,
+  TrackerResponse,
+} from "./tracker_messages.ts";
 import type { Introduction } from "./introduction_table.ts";
 import { isFailure } from "./tracker_failure.ts";
 import { silenceMs, type TrackedPeer, type TrackerState } from "./tracker_state.ts";
@@ -69,12 +75,26 @@ export interface TrackerSessionOptions {
   echoPort?: number;
   /** Absent: nothing is relayed. */
   relay?: RelayPaths | undefined;
+  /** Whether there are other trackers to refer to. */
+  isGrouped?: boolean;
+  /** The IP that the tracker is known by elsewhere. */
+  trackerIp?: string | undefined;
 }
+
+/** What other trackers have to be asked. */
+export type Referral =
+  /** `known`: holders at this tracker. */
+  | { type: "peers"; request: number; digest: Uint8Array; known: HolderRow[] }
+  | { type: "introduce"; request: number; digest: Uint8Array; target: Uint8Array }
+  /** Of the tracker where the introduction was asked for. */
+  | { type: "relay"; request: number; token: Uint8Array; tracker: string };
 
 export type TrackerSessionEvent =
   | { type: "joined"; peer: TrackedPeer }
-  /** A message for another peer's session. */
-  | { type: "deliver"; to: TrackedPeer; message: TrackerResponse }
+  /** A message for the other side of an introduction, which may be at another tracker. */
+  | { type: "deliver"; to: TrackedPeer; token: Uint8Array; message: TrackerResponse }
+  /** To be answered with other trackers' help. */
+  | { type: "refer"; peer: TrackedPeer; referral: Referral }
   /** Close the connection when everything is sent. */
   | { type: "ended"; reason: string };
 
@@ -279,12 +299,18 @@ export class TrackerSession {
       case "peers": {
         const holders = state.holders(peer, message.digest);
         if (isFailure(holders)) return this.#fail(request, holders.failure, holders.text);
+        if (this.#options.isGrouped && state.trackersOf(message.digest).length > 0) {
+          return this.#refer(peer, { ...message, known: holders });
+        }
         this.#messages.push({ type: "holders", request, holders });
         return;
       }
       case "introduce": {
         const introduction = state.introduce(peer, message.digest, message.peer, now);
         if (!isFailure(introduction)) return this.#introduce(introduction, request);
+        if (this.#options.isGrouped && introduction.failure === "unknown-peer") {
+          return this.#referIntroduction(message, peer);
+        }
         return this.#fail(request, introduction.failure, introduction.text);
       }
       case "relay":
@@ -301,7 +327,8 @@ export class TrackerSession {
     const other = this.#options.state.probedBy(peer, token, now);
     if (other === null || port === 0) return;
     const address = { ip: this.#observed.ip, port };
-    this.#events.push({ type: "deliver", to: other, message: { type: "probing", token, address } });
+    const message = { type: "probing", token, address } as const;
+    this.#events.push({ type: "deliver", to: other, token, message });
   }
 
   #relay(
@@ -309,32 +336,44 @@ export class TrackerSession {
     peer: TrackedPeer,
     now: number,
   ): void {
-    const { state, relay } = this.#options;
+    const { state, relay, trackerIp } = this.#options;
+    const introduction = state.introduction(peer, token, now);
+    const other = introduction && otherSideOf(introduction, peer);
+    if (introduction !== null && other === introduction.asker && other.tracker !== null) {
+      return this.#refer(peer, { type: "relay", request, token, tracker: other.tracker });
+    }
     if (!relay) return this.#fail(request, "refused", "this tracker relays nothing");
-    const other = state.otherSide(peer, token, now);
     if (other?.presence !== "here") {
       return this.#fail(request, "refused", "there is no such introduction");
     }
-    const key = token.toHex();
-    const known = relay.find(key);
-    const path = known ?? relay.open(relayRequestOf(key, peer, other));
+    const path = relayedPathOf(relay, { token, peer, other, trackerIp });
     if (path === null) return this.#fail(request, "too-many", "too many paths are relayed");
-    const { transport, asker, ports } = path;
-    const [own, others] = asker === peer.key ? ports : [ports[1], ports[0]];
-    const relayed = { type: "relayed", token, transport } as const;
-    this.#messages.push({ ...relayed, request, address: hereFor(peer, own) });
-    if (known !== null) return;
-    const message = { ...relayed, request: 0, address: hereFor(other, others) };
-    this.#events.push({ type: "deliver", to: other, message });
+    const { isNew, own, others } = path;
+    this.#messages.push({ ...own, request });
+    if (isNew) {
+      this.#events.push({ type: "deliver", to: other, token, message: { ...others, request: 0 } });
+    }
+  }
+
+  #referIntroduction(
+    { request, digest, peer: target }: Extract<TrackerRequest, { type: "introduce" }>,
+    peer: TrackedPeer,
+  ): void {
+    const failure = this.#options.state.checkAsker(peer);
+    if (failure !== null) return this.#fail(request, failure.failure, failure.text);
+    this.#refer(peer, { type: "introduce", request, digest, target });
+  }
+
+  #refer(peer: TrackedPeer, referral: Referral): void {
+    this.#events.push({ type: "refer", peer, referral });
   }
 
   /** Both sides hear of each other, the target at once, so that both can start together. */
   #introduce(introduction: Introduction, request: number): void {
-    const { token, digest, target, ofAsker, ofTarget } = introduction;
-    const common = { type: "introduction", token, digest } as const;
-    const message: TrackerResponse = { ...common, ...ofAsker, request: 0, initiator: false };
-    this.#events.push({ type: "deliver", to: target, message });
-    this.#messages.push({ ...common, ...ofTarget, request, initiator: true });
+    const { token, target } = introduction;
+    const message = introductionForTarget(introduction);
+    this.#events.push({ type: "deliver", to: target, token, message });
+    this.#messages.push(introductionForAsker(introduction, request));
   }
 
   #move(peer: TrackedPeer, join: Join): void {
@@ -371,8 +410,57 @@ export class TrackerSession {
   }
 }
 
-/** A port of the tracker's, for a peer that knows the tracker's IP better than the tracker does. */
-function hereFor({ whereabouts: { observed } }: TrackedPeer, port: number): SocketAddress {
+/** What the one that asked is told. */
+export function introductionForAsker(
+  { token, digest, ofTarget }: Introduction,
+  request: number,
+): TrackerResponse {
+  return { type: "introduction", token, digest, ...ofTarget, request, initiator: true };
+}
+
+/** What the one that was asked for is told. */
+export function introductionForTarget({ token, digest, ofAsker }: Introduction): TrackerResponse {
+  return { type: "introduction", token, digest, ...ofAsker, request: 0, initiator: false };
+}
+
+type RelayedMessage = Omit<Extract<TrackerResponse, { type: "relayed" }>, "request">;
+
+/** The path between two sides of an introduction, found or made, as each is told of it; null: there are enough. */
+export function relayedPathOf(
+  relay: RelayPaths,
+  { token, peer, other, trackerIp }: {
+    token: Uint8Array;
+    /** Who asks. */
+    peer: TrackedPeer;
+    other: TrackedPeer;
+    trackerIp: string | undefined;
+  },
+): { isNew: boolean; own: RelayedMessage; others: RelayedMessage } | null {
+  const key = token.toHex();
+  const known = relay.find(key);
+  const path = known ?? relay.open(relayRequestOf(key, peer, other));
+  if (path === null) return null;
+  const { transport, asker, ports } = path;
+  const [own, others] = asker === peer.key ? ports : [ports[1], ports[0]];
+  const relayed = { type: "relayed", token, transport } as const;
+  return {
+    isNew: known === null,
+    own: { ...relayed, address: hereFor(peer, { port: own, trackerIp }) },
+    others: { ...relayed, address: hereFor(other, { port: others, trackerIp }) },
+  };
+}
+
+/** The other side of an introduction in which `side` is one. */
+export function otherSideOf({ asker, target }: Introduction, side: TrackedPeer): TrackedPeer {
+  return asker === side ? target : asker;
+}
+
+/** A port of the tracker's, for a peer that knows the tracker's IP better than the tracker does, if it is here. */
+function hereFor(
+  { whereabouts: { observed }, tracker }: TrackedPeer,
+  { port, trackerIp }: { port: number; trackerIp: string | undefined },
+): SocketAddress {
+  if (tracker !== null && trackerIp !== undefined) return { ip: trackerIp, port };
   return { ip: isIPv6(observed.ip) ? trackersOwnIp.v6 : trackersOwnIp.v4, port };
 }
 

@@ -333,9 +333,9 @@ export class TrackerState {
     return this.#introductions.find(tracked, token, nowMs);
   }
 
-  /** The introduction under way in which a peer of another tracker's, by id in hex, is a side. */
-  introductionOfAway(key: string, token: Uint8Array, nowMs: number): Introduction | null {
-    return this.#introductions.findAway(key, token, nowMs);
+  /** The introduction under way in which a peer, of this tracker or not, by id in hex, is a side. */
+  introductionOf(key: string, token: Uint8Array, nowMs: number): Introduction | null {
+    return this.#introductions.findOf(key, token, nowMs);
   }
 
   /** The other side of an introduction under way; null if there is none in which `tracked` is a side. */

@@ -55,6 +55,11 @@ export interface SharedHolder {
 }
 
 /** A file of one's own with what became of some of its holders. */
+/** A holder and where it is. */
+export interface FoundHolder extends SharedHolder {
+  tracker: string;
+}
+
 export interface FileUpdate {
   file: SharedFile;
   holders: SharedHolder[];
@@ -69,6 +74,12 @@ export interface StoreUpdate {
   left: string[];
 }
 
+/** A peer that was at another tracker. */
+export interface Moved {
+  peer: string;
+  from: string;
+}
+
 /** What changed at another tracker. */
 export interface FileNews {
   files: SharedFile[];
@@ -76,7 +87,9 @@ export interface FileNews {
   cursor: string;
   /** What was told before counts no more: everything is told again, from this page on. */
   isAfresh: boolean;
-  /** Whether there is more at once. Ends what `isAfresh` began. */
+  /** With this page everything has been told that there is. */
+  isWhole: boolean;
+  /** Whether there is more at once. */
   more: boolean;
 }
 
@@ -96,11 +109,12 @@ export interface TrackerStore {
   open(tracker: string, onMessage: (bytes: Uint8Array) => void): Promise<void>;
   /** Says that the tracker is there, and asks who else is. */
   renew(): Promise<Membership>;
-  write(update: StoreUpdate): Promise<void>;
+  /** Tells which of the peers that joined were at another tracker. */
+  write(update: StoreUpdate): Promise<Moved[]>;
   /** What changed at another tracker after `cursor`. */
   news(tracker: string, cursor: string): Promise<FileNews>;
   /** A random sample of the holders that are at these trackers. */
-  holders(digest: string, trackers: string[], count: number): Promise<SharedHolder[]>;
+  holders(digest: string, trackers: string[], count: number): Promise<FoundHolder[]>;
   /** The tracker that a peer is at; null if at none. */
   find(peer: string): Promise<string | null>;
   send(to: string, bytes: Uint8Array): Promise<void>;

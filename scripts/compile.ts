@@ -33,7 +33,7 @@ export const permissions: Record<string, string[]> = {
   ],
   tracker: [
     ...common,
-    "--allow-env=P2P_SECRET,XDG_STATE_HOME,HOME,USERPROFILE,NODE_DEBUG",
+    "--allow-env=P2P_SECRET,P2P_STORE,XDG_STATE_HOME,HOME,USERPROFILE,NODE_DEBUG",
     "--allow-sys=networkInterfaces,homedir",
   ],
 };

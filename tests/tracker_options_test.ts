@@ -28,6 +28,7 @@ Deno.test("parseTrackerOptions() has defaults for everything", () => {
     stateDirectory: null,
     relay: true,
     relayRate: 0,
+    store: null,
     json: false,
   });
 });
@@ -117,4 +118,20 @@ Deno.test("trackerHelp() names every option within 100 columns", () => {
     assert(help.includes(`--${name}`), name);
   }
   assertEquals(help.split("\n").filter((line) => line.length > 100), []);
+});
+
+Deno.test("--store takes memory: and addresses of Redis, from P2P_STORE too, and repeats none", () => {
+  const storeOf = (args: string[], variable?: string) => {
+    const environment = (name: string) => name === "P2P_STORE" ? variable : undefined;
+    const parsed = parseTrackerOptions(args, environment);
+    return parsed.action === "run" ? parsed.settings.store : "";
+  };
+  assertEquals(storeOf(["--store", "memory:"]), null);
+  assertEquals(storeOf(["--store", "redis://127.0.0.1:6379/2"]), "redis://127.0.0.1:6379/2");
+  assertEquals(storeOf([], "rediss://:pass@host"), "rediss://:pass@host");
+  assertEquals(storeOf(["--store=memory:"], "redis://host"), null);
+  for (const wrong of ["redis:", "http://:pass@host", "redis:///pass"]) {
+    const error = assertThrows(() => storeOf(["--store", wrong]), UserError);
+    assert(error.message.startsWith("--store is neither") && !error.message.includes("pass"));
+  }
 });
