@@ -33,6 +33,9 @@ import type { Clock, DatagramSocket, Random } from "./ports.ts";
 const maxOpeners = 4;
 const maxWaitingProbers = 64;
 
+/** Sockets that a prober tries where its NAT has several public addresses (RFC 4787, section 4.1). */
+const maxProberSockets = 12;
+
 /** Requests to the echo, and how long each waits for its answer. */
 const maxEchoes = 8;
 const echoRepeatMs = 250;
@@ -48,6 +51,8 @@ export interface BirthdayPunchesOptions {
   openSocket(): Promise<DatagramSocket>;
   /** Where the tracker's echo answers; null for nowhere. */
   echoAddress(): SocketAddress | null;
+  /** The IP at which the tracker sees this peer, and which it tells others; absent or null: not known. */
+  publicIp?(): string | null;
   /** Has the tracker tell the other side of an introduction that our raw socket is seen at `port`. */
   tellProbing(token: Uint8Array, port: number): void;
   plan?: BirthdayPlan;
@@ -116,14 +121,27 @@ class BirthdayPunch implements Birthday {
   }
 
   async #prober({ target, nat }: ProberStart, run: Run): Promise<BirthdayMachine | null> {
-    const { clock, random, tellProbing, openSocket, plan } = this.#options;
-    run.sockets.add(await openSocket());
-    const port = await this.#learnPort(run);
+    const { clock, random, tellProbing, plan } = this.#options;
+    const port = await this.#openProber(run);
     if (port === null) return null;
     const { token } = this.#pair;
     tellProbing(token, port);
     const planned = plan === undefined ? {} : { plan };
     return new BirthdayProber({ pair: this.#pair, target, nat, random, ...planned }, clock.now());
+  }
+
+  /** The public port of a socket that is seen at the IP that the other side will hear of; null if there is none. */
+  async #openProber(run: Run): Promise<number | null> {
+    const { openSocket, publicIp } = this.#options;
+    for (let tries = 0; tries < maxProberSockets && !run.signal.aborted; tries++) {
+      run.sockets.add(await openSocket());
+      const seen = await this.#learnAddress(run);
+      if (seen === null) return null;
+      const wanted = publicIp?.() ?? seen.ip;
+      if (seen.ip === wanted) return seen.port;
+      await run.sockets.close();
+    }
+    return null;
   }
 
   /** With fewer sockets than planned if the system has no more. */
@@ -143,27 +161,27 @@ class BirthdayPunch implements Birthday {
     );
   }
 
-  /** The public port of the first socket; null if the echo doesn't tell. */
-  async #learnPort({ sockets, signal }: Run): Promise<number | null> {
+  /** The public address of the first socket; null if the echo doesn't tell. */
+  async #learnAddress({ sockets, signal }: Run): Promise<SocketAddress | null> {
     const { clock, random, echoAddress } = this.#options;
     const echo = echoAddress();
     if (echo === null) return null;
     const asked = new Set<string>();
     const alarm = new Alarm(clock, signal);
-    let port: number | null = null;
+    let seen: SocketAddress | null = null;
     sockets.listener = ({ from, bytes }) => {
       const answer = sameAddress(from, echo) ? echoAnswerOf(bytes) : null;
       if (answer === null || !asked.has(answer.id.toHex())) return;
-      port = answer.observed.port;
+      seen = answer.observed;
       alarm.ring();
     };
-    for (let count = 0; count < maxEchoes && port === null && !signal.aborted; count++) {
+    for (let count = 0; count < maxEchoes && seen === null && !signal.aborted; count++) {
       const id = random.bytes(echoIdBytes);
       asked.add(id.toHex());
       await sockets.send({ socket: 0, to: echo, bytes: encodeEchoRequest(id) });
       await alarm.sleep(echoRepeatMs);
     }
-    return signal.aborted ? null : port;
+    return signal.aborted ? null : seen;
   }
 
   /** Until the machine is over. */
@@ -210,6 +228,7 @@ interface Datagram {
 class RawSockets {
   readonly #sockets: DatagramSocket[] = [];
   readonly #receiving: Promise<void>[] = [];
+  /** Hears until all are closed. */
   listener: (datagram: Datagram) => void = () => {};
 
   get count(): number {
@@ -232,8 +251,8 @@ class RawSockets {
   /** Resolves when nothing waits for any of them any more: then their ports are free. */
   async close(): Promise<void> {
     this.listener = () => {};
-    for (const socket of this.#sockets) socket.close();
-    await Promise.all(this.#receiving);
+    for (const socket of this.#sockets.splice(0)) socket.close();
+    await Promise.all(this.#receiving.splice(0));
   }
 
   async #receiveAll(socket: DatagramSocket, number: number): Promise<void> {

@@ -66,6 +66,7 @@ export function realTraversal(options: RealTraversalOptions): RealTraversal {
     random: systemRandom,
     openSocket: () => Promise.resolve(UdpSocket.open({ host, port: 0, maxBytes: maxRawBytes })),
     echoAddress: () => discovery.echoAddress,
+    publicIp: () => tracker.observed?.ip ?? null,
     tellProbing: (token, port) => tracker.probing(token, port),
   });
   discovery.start();

@@ -10,6 +10,8 @@ import { at, type LabHost, NetLab, type PacketCount } from "./net_lab.ts";
 
 const trackerIp = "203.0.113.1";
 
+const trackerIp6 = "2001:db8:1::1";
+
 const trackerPort = "7400";
 
 const fileName = "file";
@@ -128,13 +130,11 @@ async function download(
 ): Promise<void> {
   const peers = await pair.build(lab);
   const { seeder, downloader } = peers;
-  const trackerHost = await lab.addPublicHost(trackerIp);
-  const { link } = await place.tracker(
-    ["--host", trackerIp, "--port", trackerPort, "--public", trackerIp],
-    { prefix: at(trackerHost) },
-  );
+  const link = await startTracker(pair, { lab, place });
   const hosts = [seeder, downloader];
-  if (counts) await Promise.all(hosts.map((host) => lab.countUnanswered(host, [trackerIp])));
+  if (counts) {
+    await Promise.all(hosts.map((host) => lab.countUnanswered(host, [trackerIp, trackerIp6])));
+  }
   const content = seededBytes(bytes, 1);
   const source = await place.directory({ [fileName]: content });
   await place.seeder(source, link, [], { prefix: at(seeder) });
@@ -169,6 +169,18 @@ async function download(
   result.fetched = result.sources.reduce((sum, { chunks }) => sum + chunks, 0);
   if (counts) result.unanswered = await busierSide(lab, hosts);
   await compare(join(target, fileName), content);
+}
+
+/** Returns the join link, with both of the tracker's addresses if it has IPv6, the way DNS would tell them. */
+async function startTracker(
+  { hasIp6 = false }: LabPair,
+  { lab, place }: Pick<Stage, "lab" | "place">,
+): Promise<string> {
+  const host = await lab.addPublicHost(trackerIp, ...hasIp6 ? [trackerIp6] : []);
+  const words = ["--host", hasIp6 ? "::" : trackerIp, "--port", trackerPort, "--public", trackerIp];
+  const { link } = await place.tracker(words, { prefix: at(host) });
+  const first = `${trackerIp}:${trackerPort}`;
+  return hasIp6 ? link.replace(first, `${first},[${trackerIp6}]:${trackerPort}`) : link;
 }
 
 function rateFor({ expected }: LabPair): string {

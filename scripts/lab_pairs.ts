@@ -1,7 +1,7 @@
 /**
  * Which peers the laboratory brings together: behind what each of the two sits, and what then must come of it.
  */
-import type { LabHost, NetLab } from "./net_lab.ts";
+import { type LabHost, lossPercent, type NetLab } from "./net_lab.ts";
 import { type Recipe, recipes } from "./nat_recipes.ts";
 
 /**
@@ -18,6 +18,8 @@ export interface LabPeers {
 export interface LabPair {
   name: string;
   expected: Expectation;
+  /** Whether the tracker has IPv6, too. */
+  hasIp6?: boolean;
   /** Builds what stands between the two. */
   build(lab: NetLab): Promise<LabPeers>;
 }
@@ -27,11 +29,16 @@ interface Site {
   name: string;
   /** How it looks from outside; null: no NAT at all. */
   nat: Recipe | null;
+  hasIp6?: boolean;
   /** `number` tells the two sides' addresses apart. */
   build(lab: NetLab, number: number): Promise<LabHost>;
 }
 
 const strict = recipes["port-restricted"];
+
+/** Of public addresses, with room for several after each. */
+const seederNumber = 11;
+const downloaderNumber = 21;
 
 const sites: Site[] = [
   { name: "public", nat: null, build: (lab, number) => lab.addPublicHost(publicIp(number)) },
@@ -46,7 +53,20 @@ const unsolicited: Site[] = [
   behindRouter("remembering", { ...strict, unsolicited: "remember" }),
 ];
 
-/** Every site with every one, in both roles, and peers that share a router. */
+/** IPv6 behind a firewall, beside IPv4 behind a NAT. */
+const dual = {
+  hard: behindRouter("IPv6 and symmetric", recipes.symmetric, { hasIp6: true }),
+  easy: behindRouter("IPv6 and port-restricted", strict, { hasIp6: true }),
+};
+
+const pools = {
+  paired: behindRouter("paired pool", { ...strict, pooling: "paired" }),
+  arbitrary: behindRouter("arbitrary pool", { ...strict, pooling: "arbitrary" }),
+};
+
+const [open, fullCone, , portRestricted, symmetric] = sites as [Site, Site, Site, Site, Site];
+
+/** Every site with every one, in both roles, peers that share a router, and what else is met. */
 export const labPairs: LabPair[] = [
   ...sites.flatMap((seeder) => sites.map((downloader) => pairOf(seeder, downloader))),
   ...unsolicited.flatMap((
@@ -56,14 +76,30 @@ export const labPairs: LabPair[] = [
   pairInOneNetwork(false),
   pairBehindOneCarrier(true),
   pairBehindOneCarrier(false),
+  { ...pairOf(dual.hard, dual.hard), expected: "direct" },
+  pairOf(dual.hard, symmetric),
+  pairOf(dual.easy, portRestricted),
+  pairOf(portRestricted, dual.easy),
+  pairOf(pools.paired, pools.paired),
+  pairOf(pools.paired, portRestricted),
+  pairOf(pools.arbitrary, open),
+  pairOf(pools.arbitrary, fullCone),
+  pairOf(pools.arbitrary, portRestricted),
+  pairOf(pools.arbitrary, pools.arbitrary),
+  pairOf(pools.arbitrary, symmetric),
+  withLoss(pairOf(portRestricted, portRestricted)),
+  withLoss(pairOf(portRestricted, symmetric)),
+  withLoss(pairOf(symmetric, symmetric)),
 ];
 
-function behindRouter(name: string, recipe: Recipe): Site {
+function behindRouter(name: string, recipe: Recipe, { hasIp6 = false } = {}): Site {
   return {
     name,
     nat: recipe,
+    hasIp6,
     build: async (lab, number) => {
       const router = await lab.addRouter(publicIp(number), `10.${number}.0.1`, recipe);
+      if (hasIp6) await lab.addIp6(router, `2001:db8:${number}`);
       return await lab.addHost(router);
     },
   };
@@ -78,10 +114,24 @@ function pairOf(seeder: Site, downloader: Site): LabPair {
   return {
     name: `${seeder.name} → ${downloader.name}`,
     expected: expectationOf(seeder.nat, downloader.nat),
+    hasIp6: seeder.hasIp6 === true || downloader.hasIp6 === true,
     build: async (lab) => ({
-      seeder: await seeder.build(lab, 11),
-      downloader: await downloader.build(lab, 12),
+      seeder: await seeder.build(lab, seederNumber),
+      downloader: await downloader.build(lab, downloaderNumber),
     }),
+  };
+}
+
+/** The same, and packets get lost on their way. */
+function withLoss(pair: LabPair): LabPair {
+  return {
+    ...pair,
+    name: `${pair.name}, ${lossPercent}% lost`,
+    build: async (lab) => {
+      const peers = await pair.build(lab);
+      await lab.loseSome();
+      return peers;
+    },
   };
 }
 

@@ -16,6 +16,12 @@ export type Filtering = "none" | "address" | "port";
 /** What an unsolicited packet meets: silence, an ICMP refusal, or a router that remembers it as its own. */
 export type Unsolicited = "drop" | "reject" | "remember";
 
+/**
+ * Which of its public addresses a router with several gives a mapping (RFC 4787, section 4.1, REQ-2): always the same
+ * to one host, or another one to each of its ports.
+ */
+export type Pooling = "paired" | "arbitrary";
+
 export interface Recipe {
   mapping: Mapping;
   filtering: Filtering;
@@ -25,6 +31,8 @@ export interface Recipe {
   hairpin?: boolean;
   /** No UDP passes at all. */
   isUdpBlocked?: boolean;
+  /** With several public addresses; absent: there is one. */
+  pooling?: Pooling;
 }
 
 export const recipes = {
@@ -34,9 +42,10 @@ export const recipes = {
   "symmetric": { mapping: "dependent", filtering: "port" },
 } as const satisfies Record<string, Recipe>;
 
-/** The ruleset of a router with this public address. */
-export function rulesetOf(recipe: Recipe, publicIp: string): string {
-  const { mapping, isUdpBlocked, hairpin } = recipe;
+/** The ruleset of a router with these public addresses: the first one alone, unless the recipe pools. */
+export function rulesetOf(recipe: Recipe, publicIps: readonly string[]): string {
+  const { isUdpBlocked, hairpin } = recipe;
+  const [publicIp = ""] = publicIps;
   return `
     table ip lab {
       map owners { type inet_service : ipv4_addr; flags dynamic,timeout; timeout 300s; size 65535; }
@@ -61,7 +70,7 @@ export function rulesetOf(recipe: Recipe, publicIp: string): string {
       chain leave {
         type nat hook postrouting priority 100; policy accept;
         ${hairpin ? `oifname "lan" ct status dnat snat to ${publicIp}` : ""}
-        oifname "wan" masquerade ${mapping === "dependent" ? "fully-random" : ""}
+        oifname "wan" ${sourceRule(recipe, publicIps)}
       }
       chain input {
         type filter hook input priority 0; policy accept;
@@ -70,6 +79,31 @@ export function rulesetOf(recipe: Recipe, publicIp: string): string {
       }
     }`;
 }
+
+function sourceRule({ mapping, pooling }: Recipe, publicIps: readonly string[]): string {
+  const ports = mapping === "dependent" ? ["fully-random"] : [];
+  if (pooling === undefined) return ["masquerade", ...ports].join(" ");
+  const of = pooling === "paired" ? "ip saddr" : "ip saddr . th sport";
+  const choices = publicIps.map((ip, index) => `${index} : ${ip}`).join(", ");
+  const choice = `jhash ${of} mod ${publicIps.length} seed 0x1 map { ${choices} }`;
+  return `meta l4proto { tcp, udp } snat to ${choice} ${ports.join(" ")}`;
+}
+
+/**
+ * What a router lets through of IPv6, which it doesn't translate: answers, as a home router's firewall does (RFC 6092).
+ */
+export const ip6Firewall = `
+    table ip6 lab {
+      chain forward {
+        type filter hook forward priority 0; policy drop;
+        iifname "lan" accept
+        ct state established,related accept
+      }
+      chain input {
+        type filter hook input priority 0; policy accept;
+        iifname "wan" meta l4proto { tcp, udp } drop
+      }
+    }`;
 
 function unsolicitedRule(filtering: Filtering): string {
   const toOwner = "dnat to udp dport map @owners";

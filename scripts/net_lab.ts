@@ -9,7 +9,7 @@
  *
  * Needs root, `ip` and `nft`.
  */
-import { type Recipe, rulesetOf } from "./nat_recipes.ts";
+import { ip6Firewall, type Recipe, rulesetOf } from "./nat_recipes.ts";
 
 /** Of every namespace. The process id follows, so that what a killed laboratory left can be told and removed. */
 const prefix = "p2p-lab-";
@@ -22,12 +22,23 @@ const routesToCore = [
   `route add default via ${coreIp} dev wan`,
 ];
 
+/** The two ends of each cable to the core, for IPv6. */
+const coreLink6 = "fe80::1";
+const siteLink6 = "fe80::2";
+
+/** How many addresses a router has that has several. */
+const poolSize = 4;
+
+/** The share of packets that a core with loss drops, of each hundred. */
+export const lossPercent = 5;
+
 const namespaceDirectory = "/run/netns";
 
 /** A namespace with a network of its own. */
 export interface LabHost {
   namespace: string;
   ip: string;
+  ip6?: string;
   /** What it sits behind, if anything. */
   router?: LabRouter;
 }
@@ -36,6 +47,8 @@ export interface LabRouter extends LabHost {
   /** The address of its `lan` side; hosts are numbered up from it. */
   lanIp: string;
   hostCount: number;
+  /** The IPv6 address of its `lan` side; hosts are numbered up from it. */
+  lanIp6?: string;
 }
 
 export interface PacketCount {
@@ -69,26 +82,61 @@ export class NetLab {
     this.#core = `${name}core`;
   }
 
-  /** A host with a public address. */
-  async addPublicHost(ip: string): Promise<LabHost> {
-    return await this.#attachToCore(ip);
+  /** A host with a public address, and one for IPv6 if given. */
+  async addPublicHost(ip: string, ip6?: string): Promise<LabHost> {
+    const host = await this.#attachToCore(ip);
+    if (ip6 === undefined) return host;
+    await this.#routeToSite6(host.namespace, `${ip6}/128`);
+    await configure(host.namespace, [`addr add ${ip6}/128 dev wan nodad`]);
+    return { ...host, ip6 };
   }
 
-  /** A router with a public address. */
+  /** A router with a public address, or several in a row from that one on if the recipe pools. */
   async addRouter(ip: string, lanIp: string, recipe: Recipe): Promise<LabRouter> {
     const { namespace } = await this.#attachToCore(ip);
-    return await this.#makeRouter({ namespace, ip }, lanIp, recipe);
+    const count = recipe.pooling === undefined ? 1 : poolSize;
+    const ips = Array.from({ length: count }, (_, index) => nextIp(ip, index));
+    for (const more of ips.slice(1)) await this.#addAddress(namespace, more);
+    return await this.#makeRouter({ namespace, ip }, { lanIp, recipe, ips });
   }
 
   /** A router behind a router. */
   async addRouterBehind(outer: LabRouter, lanIp: string, recipe: Recipe): Promise<LabRouter> {
     const { namespace, ip } = await this.#attachToRouter(outer, "wan");
-    return await this.#makeRouter({ namespace, ip }, lanIp, recipe);
+    return await this.#makeRouter({ namespace, ip }, { lanIp, recipe, ips: [ip] });
+  }
+
+  /** A router at the core, and the hosts added from then on, get IPv6 as well: no NAT, but a firewall. */
+  async addIp6(router: LabRouter, prefix: string): Promise<void> {
+    await this.#routeToSite6(router.namespace, `${prefix}::/64`);
+    router.lanIp6 = `${prefix}::1`;
+    await configure(router.namespace, [`addr add ${router.lanIp6}/64 dev lan nodad`]);
+    await nft(router.namespace, ip6Firewall);
   }
 
   /** A host behind a router. */
   async addHost(router: LabRouter): Promise<LabHost> {
-    return { ...await this.#attachToRouter(router, "eth"), router };
+    const host: LabHost = { ...await this.#attachToRouter(router, "eth"), router };
+    if (router.lanIp6 === undefined) return host;
+    host.ip6 = `${router.lanIp6}${router.hostCount}`;
+    await configure(host.namespace, [
+      `addr add ${host.ip6}/64 dev eth nodad`,
+      `route add default via ${router.lanIp6}`,
+    ]);
+    return host;
+  }
+
+  /** The core loses packets from here on, at random. */
+  async loseSome(): Promise<void> {
+    await nft(
+      this.#core,
+      `table inet loss {
+        chain pass {
+          type filter hook forward priority 10; policy accept;
+          meta l4proto { tcp, udp } numgen random mod 100 < ${lossPercent} drop
+        }
+      }`,
+    );
   }
 
   /** A router at the core loses all its mappings, as if switched off and on. */
@@ -100,7 +148,7 @@ export class NetLab {
   async renumber(router: LabRouter, ip: string): Promise<void> {
     const cable = this.#cables.get(router.namespace);
     await configure(this.#core, [`route add ${ip}/32 dev ${cable}`, `route del ${router.ip}/32`]);
-    await nft(this.#core, `add element ip core known { ${ip} }`);
+    await nft(this.#core, `add element inet core known { ${ip} }`);
     await configure(router.namespace, [
       `addr add ${ip}/32 dev wan`,
       `addr del ${router.ip}/32 dev wan`,
@@ -154,15 +202,39 @@ export class NetLab {
     await this.#addNamespace(this.#core);
     await nft(
       this.#core,
-      `table ip core {
+      `table inet core {
         set known { type ipv4_addr; }
+        set known6 { type ipv6_addr; flags interval; }
         counter stray { }
         chain arrive {
           type filter hook prerouting priority 0; policy accept;
           meta l4proto { tcp, udp } ip daddr != @known counter name stray drop
+          meta l4proto { tcp, udp } ip6 daddr != @known6 counter name stray drop
         }
       }`,
     );
+  }
+
+  /** One more public address of what hangs at the core. */
+  async #addAddress(namespace: string, ip: string): Promise<void> {
+    const cable = this.#cables.get(namespace);
+    await configure(this.#core, [`route add ${ip}/32 dev ${cable}`]);
+    await configure(namespace, [`addr add ${ip}/32 dev wan`]);
+    await nft(this.#core, `add element inet core known { ${ip} }`);
+  }
+
+  /** What hangs at the core has these IPv6 addresses behind its cable. */
+  async #routeToSite6(namespace: string, addresses: string): Promise<void> {
+    const cable = this.#cables.get(namespace);
+    await configure(this.#core, [
+      `addr add ${coreLink6}/64 dev ${cable} nodad`,
+      `route add ${addresses} via ${siteLink6} dev ${cable}`,
+    ]);
+    await configure(namespace, [
+      `addr add ${siteLink6}/64 dev wan nodad`,
+      `route add default via ${coreLink6} dev wan`,
+    ]);
+    await nft(this.#core, `add element inet core known6 { ${addresses} }`);
   }
 
   async #attachToCore(ip: string): Promise<LabHost> {
@@ -181,17 +253,20 @@ export class NetLab {
       ...routesToCore,
     ]);
     this.#cables.set(namespace, cable);
-    await nft(this.#core, `add element ip core known { ${ip} }`);
+    await nft(this.#core, `add element inet core known { ${ip} }`);
     return { namespace, ip };
   }
 
-  async #makeRouter(host: LabHost, lanIp: string, recipe: Recipe): Promise<LabRouter> {
+  async #makeRouter(
+    host: LabHost,
+    { lanIp, recipe, ips }: { lanIp: string; recipe: Recipe; ips: string[] },
+  ): Promise<LabRouter> {
     await configure(host.namespace, [
       "link add name lan type bridge",
       `addr add ${lanIp}/24 dev lan`,
       "link set lan up",
     ]);
-    await nft(host.namespace, rulesetOf(recipe, host.ip));
+    await nft(host.namespace, rulesetOf(recipe, ips));
     return { ...host, lanIp, hostCount: 0 };
   }
 
@@ -207,7 +282,7 @@ export class NetLab {
       `link set ${end} up`,
       `route add default via ${router.lanIp}`,
     ]);
-    await nft(this.#core, `add element ip core known { ${ip} }`);
+    await nft(this.#core, `add element inet core known { ${ip} }`);
     return { namespace, ip };
   }
 
@@ -215,7 +290,9 @@ export class NetLab {
     await run(["ip", "netns", "add", namespace]);
     this.#namespaces.push(namespace);
     await configure(namespace, ["link set lo up"]);
-    await runIn(namespace, ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
+    const switches = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
+    const on = switches.map((name) => `echo 1 > /proc/sys/net/${name}`).join("; ");
+    await runIn(namespace, ["sh", "-c", on]);
   }
 
   async #layCable(one: CableEnd, other: CableEnd): Promise<void> {
@@ -241,7 +318,7 @@ export async function laboratoryObstacle(): Promise<string | null> {
   }
   try {
     const recipe: Recipe = { mapping: "dependent", filtering: "address" };
-    await nft(trial, rulesetOf(recipe, "203.0.113.1"));
+    await nft(trial, rulesetOf(recipe, ["203.0.113.1"]));
     return null;
   } catch (error) {
     return `it needs nft: ${messageOf(error)}`;

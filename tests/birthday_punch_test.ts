@@ -101,6 +101,29 @@ Deno.test("a prober gives up when the echo is silent, absent or another's", asyn
   }
 });
 
+Deno.test("a prober behind several public addresses probes from the one that the other side hears of", async () => {
+  const scene = new Scene();
+  scene.serveEcho();
+  const ips = ["198.51.100.7", "198.51.100.8", proberIp];
+  const punches = scene.punches(proberIp, {
+    publicIp: () => proberIp,
+    openSocket: () => Promise.resolve(scene.socket(ips.shift() ?? proberIp)),
+  });
+  void probe(punches).run(proberStart);
+  await scene.clock.until(() => scene.told.length > 0);
+  assertEquals([ips, scene.opened, scene.open.size], [[], 3, 1]);
+  const [socket] = scene.open;
+  assertEquals(socket?.local, { ip: proberIp, port: scene.told[0] ?? 0 });
+});
+
+Deno.test("a prober that is seen elsewhere all the time tries a dozen sockets and gives up", async () => {
+  const scene = new Scene();
+  scene.serveEcho();
+  const punches = scene.punches(proberIp, { publicIp: () => "198.51.100.7" });
+  assertEquals(await scene.clock.run(probe(punches).run(proberStart)), null);
+  assertEquals([scene.told, scene.opened, scene.open.size], [[], 12, 0]);
+});
+
 Deno.test("a run that meets nobody ends by its plan", async () => {
   const scene = new Scene();
   scene.serveEcho();

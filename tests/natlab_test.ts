@@ -9,7 +9,7 @@ import { attemptWithOutage, labOutages } from "../scripts/lab_outages.ts";
 import { labPairs } from "../scripts/lab_pairs.ts";
 import { at, type LabHost, laboratoryObstacle, NetLab } from "../scripts/net_lab.ts";
 import { type Recipe, recipes } from "../scripts/nat_recipes.ts";
-import { Program, repository } from "./programs.ts";
+import { type JsonLine, Playground, Program, repository } from "./programs.ts";
 
 /** How long a packet that is to be lost may take to be lost. */
 const silenceMs = 500;
@@ -96,6 +96,100 @@ labTest(
   },
 );
 
+labTest("a router with several addresses gives a host one of them, or any", async (lab) => {
+  const server = await probe(await lab.addPublicHost("203.0.113.1"), [4000]);
+  for (const [index, pooling] of (["paired", "arbitrary"] as const).entries()) {
+    const recipe: Recipe = { ...recipes["port-restricted"], pooling };
+    const router = await lab.addRouter(`203.0.113.${20 + 10 * index}`, `10.${index}.0.1`, recipe);
+    const ports = Array.from({ length: 16 }, (_, index) => 5000 + index);
+    const inside = await probe(await lab.addHost(router), ports);
+    const seen: (Seen | null)[] = [];
+    for (const port of ports) seen.push(await tell(inside, port, server, 4000));
+    const addresses = new Set(seen.map((each) => each?.ip));
+    assertEquals(addresses.size > 1, pooling === "arbitrary", `${pooling}: ${[...addresses]}`);
+  }
+});
+
+labTest(
+  "the laboratory's IPv6 has no NAT, and a firewall that lets in answers alone",
+  async (lab) => {
+    const router = await lab.addRouter("203.0.113.11", "10.1.0.1", recipes.symmetric);
+    await lab.addIp6(router, "2001:db8:11");
+    const inside = await probe(six(await lab.addHost(router)), [5000]);
+    const outside = await lab.addPublicHost("203.0.113.1", "2001:db8:1::1");
+    const server = await probe(six(outside), [4000, 4001]);
+    assertEquals(await tell(server, 4000, inside, 5000), null);
+    assertEquals(await tell(inside, 5000, server, 4000), { ip: inside.ip, port: 5000 });
+    assertEquals(await tell(server, 4000, inside, 5000), { ip: server.ip, port: 4000 });
+    assertEquals(await tell(server, 4001, inside, 5000), null);
+    assertEquals(await lab.strayPacketCount(), 0);
+  },
+);
+
+labTest("a core with loss drops some packets of many", async (lab) => {
+  const one = await probe(await lab.addPublicHost("203.0.113.1"), [4000]);
+  const other = await probe(await lab.addPublicHost("203.0.113.2"), [4000]);
+  await lab.loseSome();
+  // More than these don't find room in the receiving socket.
+  const count = 250;
+  for (let sent = 0; sent < count; sent++) await one.program.type(`4000 ${other.ip} 4000`);
+  await one.program.closeInput();
+  await one.program.ended;
+  await new Promise((resolve) => setTimeout(resolve, silenceMs));
+  const arrived = other.program.events.filter((event) => event["event"] === "received").length;
+  assert(arrived > 0.8 * count && arrived < count, `${arrived} of ${count} came through`);
+});
+
+/** A part of what the doctor must say of the NAT, and whether it finds UDP, by what the host sits behind. */
+const diagnoses: { behind: string; nat: string; udp: string; recipe: Recipe | null }[] = [
+  { behind: "nothing", nat: "there is none", udp: "good", recipe: null },
+  ...(["full cone", "address-restricted", "port-restricted"] as const).map((behind) => ({
+    ...{ behind, recipe: recipes[behind], udp: "good" },
+    nat: "one public port for all destinations",
+  })),
+  {
+    behind: "symmetric",
+    nat: "another public port for each destination (endpoint-dependent mapping, at random)",
+    udp: "good",
+    recipe: recipes.symmetric,
+  },
+  {
+    behind: "without UDP",
+    nat: "only a tracker that is reached by UDP can tell",
+    udp: "bad",
+    recipe: { ...recipes["port-restricted"], isUdpBlocked: true },
+  },
+];
+
+labTest(
+  "the doctor tells behind each NAT what it is, and whether UDP and IPv6 work",
+  async (lab) => {
+    const place = new Playground(await Deno.makeTempDir({ prefix: "p2p-lab-" }));
+    try {
+      const ip = "203.0.113.1";
+      const words = ["--host", ip, "--public", ip, "--port", "7400"];
+      const { link } = await place.tracker(words, { prefix: at(await lab.addPublicHost(ip)) });
+      const examined = diagnoses.map(async (expected, index) => {
+        const host = await hostBehind(lab, expected.recipe, 11 + index);
+        const checks = await diagnose(place, { link, host });
+        const detail = checks.get("nat")?.detail ?? "";
+        assert(detail.startsWith(expected.nat), `${expected.behind}: ${detail}`);
+        assertEquals(checks.get("udp")?.outcome, expected.udp, expected.behind);
+        assertEquals(checks.get("tracker-tcp")?.outcome, "good");
+        const hasIp6 = expected.recipe === recipes.symmetric;
+        assertEquals(checks.get("ipv6")?.outcome, hasIp6 ? "good" : "bad", expected.behind);
+        const address = checks.get("public-address")?.detail ?? "";
+        assert(address.startsWith(`203.0.113.${11 + index}`), `${expected.behind}: ${address}`);
+        const whose = expected.recipe === null ? "this machine's own" : "that of a NAT";
+        assert(address.endsWith(whose), `${expected.behind}: ${address}`);
+      });
+      await Promise.all(examined);
+    } finally {
+      await place.close();
+    }
+  },
+);
+
 labTest("what is sent to addresses that nobody has is counted", async (lab) => {
   const host = await probe(await lab.addPublicHost("203.0.113.1"), [4000]);
   const nobody = { ...host, ip: "203.0.113.77" };
@@ -114,6 +208,7 @@ const shownPairs = [
   "without UDP → public",
   "remembering → remembering",
   "one router, no hairpin",
+  "IPv6 and symmetric → IPv6 and symmetric",
 ];
 
 for (const pair of labPairs.filter(({ name }) => shownPairs.includes(name))) {
@@ -141,6 +236,33 @@ for (const outage of labOutages) {
       assertEquals(fetched, 16, `chunks fetched by ${via}`);
     },
   });
+}
+
+async function hostBehind(lab: NetLab, recipe: Recipe | null, number: number): Promise<LabHost> {
+  if (recipe === null) return await lab.addPublicHost(`203.0.113.${number}`);
+  const router = await lab.addRouter(`203.0.113.${number}`, `10.${number}.0.1`, recipe);
+  if (recipe === recipes.symmetric) await lab.addIp6(router, `2001:db8:${number}`);
+  return await lab.addHost(router);
+}
+
+/** What `peer doctor` says there, by check. */
+async function diagnose(
+  place: Playground,
+  { link, host }: { link: string; host: LabHost },
+): Promise<Map<unknown, { outcome: string; detail: string }>> {
+  const words = ["--tracker", link, "--json", "doctor"];
+  const doctor = place.start("peer", words, { prefix: at(host) });
+  const { code } = await doctor.end();
+  assertEquals(code, 0, doctor.report());
+  return new Map(doctor.events.map((event: JsonLine) => [
+    event["check"],
+    { outcome: String(event["outcome"]), detail: String(event["detail"]) },
+  ]));
+}
+
+/** The host as it is known over IPv6. */
+function six(host: LabHost): LabHost {
+  return { ...host, ip: host.ip6 ?? host.ip };
 }
 
 interface Probe {
