@@ -37,6 +37,7 @@ Deno.test("parseTrackerOptions() takes every option, with = or as two words", ()
   const words = [
     ...["--host", "::1", "--port=0", "--public", "Tracker.Example", "--secret=a=b c"],
     ...["--state", "dir", "--no-relay", "--relay-rate", "2MiB", "--json"],
+    ...["--store", "redis://127.0.0.1:6379"],
   ];
   assertEquals(settingsOf(words), {
     host: "::1",
@@ -46,6 +47,7 @@ Deno.test("parseTrackerOptions() takes every option, with = or as two words", ()
     stateDirectory: "dir",
     relay: false,
     relayRate: 2 * 1024 * 1024,
+    store: "redis://127.0.0.1:6379",
     json: true,
   });
   assertEquals(settingsOf(["--host", "[2001:DB8::1]"]).host, "2001:db8::1");
@@ -84,7 +86,7 @@ Deno.test("parseTrackerOptions() refuses what it doesn't understand, naming it",
     [["--secret", ""], /--secret is empty/],
     [["--secret", "a\nb"], /--secret has control characters/],
     [["--secret", "s".repeat(257)], /--secret is longer than 256 bytes/],
-    [["--store", "memory:"], /no option --store/],
+    [["--store", "disk:"], /--store is neither memory: nor redis/],
   ];
   for (const [args, message] of cases) {
     assert(message.test(refusal(args).message), refusal(args).message);
