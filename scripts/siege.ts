@@ -189,8 +189,9 @@ async function holdOut(place: Playground, siege: Siege): Promise<boolean> {
   await resident.close();
   const newcomer = quantiles(newcomers.times);
   const answer = quantiles(answers.times);
-  const isHeld = newcomers.failed + answers.failed === 0 && answer.p99 <= limitMs && peers &&
-    newcomer.p99 <= limitMs && !program.hasEnded;
+  // Fake files are in the list, too: who reads all of it waits for them.
+  const isSlow = answer.p99 > limitMs || (newcomer.p99 > limitMs && siege.attack !== "announce");
+  const isHeld = newcomers.failed + answers.failed === 0 && !isSlow && peers && !program.hasEnded;
   console.log(
     `${isHeld ? "held  " : "FAILED"} ${siege.title}\n` +
       `    newcomers: ${newcomers.times.length} served in ${shown(newcomer)}, ` +

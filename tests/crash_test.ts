@@ -1,0 +1,117 @@
+/**
+ * A few of the strikes of `deno task crash`, and a disk that fills up under a download and has room again.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { join } from "node:path";
+import {
+  CrashWorld,
+  describeStrike,
+  type FaultPoint,
+  type Scenario,
+  type Strike,
+  whyNoTrace,
+} from "./crash.ts";
+import { inPlayground, parsedLine, type Playground } from "./programs.ts";
+import { referenceDigest, seededBytes } from "./reference_digest.ts";
+
+const chunkBytes = 256 * 1024;
+
+const obstacle = await whyNoTrace();
+const canMount = Deno.uid() === 0 && await canUnshare();
+
+/** Where a chunk gets its name, the file its place, and chunks go. */
+const strikes: [Scenario, Strike][] = [
+  ["fresh", { at: { operation: "rename", nth: 3 }, effect: "SIGKILL" }],
+  ["resumed", { at: { operation: "linkat", nth: 2 }, effect: "SIGKILL" }],
+  ["resumed", { at: { operation: "unlink", nth: 5 }, effect: "SIGKILL" }],
+  ["fresh", { at: { operation: "rename", nth: 3 }, effect: "ENOSPC", lasts: true }],
+  ["fresh", { at: { operation: "fsync", nth: 8 }, effect: "EIO", lasts: false }],
+];
+
+Deno.test({
+  name: `downloads survive being killed, and refused, at file operations${
+    obstacle === null ? "" : ` (skipped: ${obstacle})`
+  }`,
+  ignore: obstacle !== null,
+  fn: () =>
+    inPlayground(async (place) => {
+      const world = await CrashWorld.open(place);
+      const points = await world.points("fresh");
+      assert(points.length > 30, `only ${points.length} operations were seen`);
+      assert(points.some(({ operation }: FaultPoint) => operation === "fsync"));
+      let hits = 0;
+      for (const [scenario, strike] of strikes) {
+        const { violations, hasHit } = await world.strike(scenario, strike);
+        assertEquals(violations, [], `${scenario}, ${describeStrike(strike)}`);
+        if (hasHit) hits++;
+      }
+      assert(hits >= 3, `only ${hits} strikes hit`);
+    }),
+});
+
+Deno.test({
+  name: `a disk that fills up ends the download, loses no chunk, and the next start goes on${
+    canMount ? "" : " (skipped: needs root and unshare)"
+  }`,
+  ignore: !canMount,
+  fn: () =>
+    inPlayground(async (place) => {
+      const content = seededBytes(16 * chunkBytes, 14);
+      const digest = referenceDigest(content);
+      const { link } = await place.tracker();
+      await place.seeder(await place.directory({ "f": content }), link);
+      await place.listing(link, (rows) => rows.length === 1);
+      const directory = await place.directory();
+      const disk = await smallDisk(place, directory, "3m");
+      const words = ["--dir", directory, "--tracker", link, "--json", "get", digest];
+      const full = await place.peer(words, { prefix: disk.prefix });
+      assertEquals(full.code, 1, full.errors);
+      assert(/^peer: error: .*space/m.test(full.errors), full.errors);
+      const seen = join("/proc", `${disk.holder}`, "root", directory);
+      const kept = await chunksIn(seen, digest, content);
+      assert(kept > 0, "nothing was kept");
+      await disk.resize("20m");
+      const again = await place.peer(words, { prefix: disk.prefix });
+      assertEquals(again.code, 0, again.errors);
+      const complete = again.lines.flatMap(parsedLine).find((one) => one["event"] === "complete");
+      const sources = complete?.["sources"] as { chunks: number }[];
+      assertEquals(sources.reduce((sum, { chunks }) => sum + chunks, 0), 16 - kept);
+      assertEquals(referenceDigest(await Deno.readFile(join(seen, "f"))), digest);
+    }),
+});
+
+/** A file system in memory of that size at `directory`, in a mount namespace that the programs can be started in. */
+async function smallDisk(place: Playground, directory: string, size: string) {
+  const script = `mount -t tmpfs -o size=${size} none "$0" && echo mounted && exec sleep 60`;
+  const program = place.run(["unshare", "--mount", "sh", "-c", script, directory]);
+  await program.line((line) => line === "mounted", "mounted disk");
+  const enter = ["nsenter", `--mount=/proc/${program.id}/ns/mnt`, "--"];
+  const resize = async (to: string) => {
+    const command = [...enter, "mount", "-o", `remount,size=${to}`, directory];
+    assertEquals((await place.run(command).end()).code, 0);
+  };
+  return { holder: program.id, prefix: enter, resize };
+}
+
+/** How many chunk files lie there, all of them right. */
+async function chunksIn(directory: string, digest: string, content: Uint8Array): Promise<number> {
+  let count = 0;
+  for await (const { name } of Deno.readDir(directory)) {
+    const chunk = Number(/^[0-9a-f]{64}\.(\d+)\.chunk$/.exec(name)?.[1] ?? NaN);
+    if (Number.isNaN(chunk)) continue;
+    assert(name.startsWith(digest));
+    const bytes = await Deno.readFile(join(directory, name));
+    assertEquals(bytes, content.slice(chunk * chunkBytes, (chunk + 1) * chunkBytes), name);
+    count++;
+  }
+  return count;
+}
+
+async function canUnshare(): Promise<boolean> {
+  try {
+    const args = ["--mount", "sh", "-c", "mount -t tmpfs none /mnt && command -v nsenter"];
+    return (await new Deno.Command("unshare", { args }).output()).success;
+  } catch {
+    return false;
+  }
+}
