@@ -1,0 +1,186 @@
+/** Who gets in at a peer's door, and what introductions may cost. */
+import { assertEquals, assertRejects } from "@std/assert";
+import { Connector } from "../lib/connector.ts";
+import type { TransportKind } from "../lib/ports.ts";
+import { UserError } from "../lib/errors.ts";
+import { connectAs } from "../lib/framed_stream.ts";
+import type { Identity } from "../lib/identity.ts";
+import type { Established, Introduction } from "../lib/introduced_pair.ts";
+import { peerFrameLimits } from "../lib/peer_link.ts";
+import {
+  type MemoryEndpoint,
+  MemoryNetwork,
+  SeededRandom,
+  VirtualClock,
+} from "./memory_network.ts";
+import { seededIdentity } from "./seeded_identity.ts";
+
+const port = 5000;
+const selfIp = "198.51.100.1";
+const token = new Uint8Array(16).fill(7);
+
+/** A peer's door, and others that come to it. */
+class Door {
+  readonly clock = new VirtualClock();
+  readonly network = new MemoryNetwork({ clock: this.clock, latencyMs: 5 });
+  readonly self = seededIdentity(1);
+  readonly friend = seededIdentity(2);
+  readonly stranger = seededIdentity(3);
+  readonly opened: Established[] = [];
+  readonly unreachable: string[] = [];
+  readonly connector: Connector;
+  #hosts = 1;
+
+  constructor() {
+    const endpoint = this.#endpoint(this.self, { ip: selfIp, kind: "quic" });
+    this.connector = new Connector({
+      identity: this.self,
+      endpoints: [endpoint],
+      traversal: {
+        natClass: () => "open",
+        isAtLoopback: () => false,
+        openEndpoint: null,
+        birthdayFor: () => null,
+        askRelay: null,
+      },
+      clock: this.clock,
+      random: new SeededRandom(1),
+      isBanned: () => false,
+      onOpened: (established) => this.opened.push(established),
+      onNominated: () => {},
+      onSurplus: (connection) => connection.close(),
+      onUnreachable: (peer) => this.unreachable.push(peer),
+    });
+    this.connector.start();
+  }
+
+  introduction(more: Partial<Introduction> = {}): Introduction {
+    return {
+      ...{ type: "introduction", request: 0, initiator: false, token, nat: "open" },
+      ...{ digest: new Uint8Array(32), peer: this.friend.id, candidates: [] },
+      ...more,
+    };
+  }
+
+  /** Comes to the door with a key and a token. Throws what it is told. */
+  async come(identity: Identity, credential = token): Promise<void> {
+    const endpoint = this.#endpoint(identity, { ip: `198.51.100.${++this.#hosts}`, kind: "quic" });
+    const { clock, self } = this;
+    const options = { expectedId: self.id, timeoutMs: 1000 };
+    const connection = await clock.run(endpoint.dial({ ip: selfIp, port }, options));
+    const entering = connectAs(connection, {
+      identity,
+      acceptorId: self.id,
+      service: "peer",
+      credential,
+      limits: peerFrameLimits,
+      clock,
+    });
+    await clock.run(entering);
+    await clock.advance(20);
+  }
+
+  async isRefused(identity: Identity, credential = token): Promise<void> {
+    await assertRejects(() => this.come(identity, credential), UserError, "nobody introduced");
+  }
+
+  #endpoint(
+    { id }: Identity,
+    { ip, kind }: { ip: string; kind: TransportKind },
+  ): MemoryEndpoint {
+    return this.network.endpoint({ id, ip, port, kind });
+  }
+}
+
+Deno.test("who was introduced gets in with the token, over several paths", async () => {
+  const door = new Door();
+  door.connector.handleIntroduction(door.introduction());
+  await door.come(door.friend);
+  await door.come(door.friend);
+  assertEquals(door.opened.map(({ dialled }) => dialled), [false, false]);
+});
+
+Deno.test("a token that is forged, of nobody, or cut opens nothing", async () => {
+  const door = new Door();
+  await door.isRefused(door.friend);
+  door.connector.handleIntroduction(door.introduction());
+  const forged = token.slice();
+  forged[15] = 8;
+  await door.isRefused(door.friend, forged);
+  await door.isRefused(door.friend, token.subarray(0, 15));
+  await door.isRefused(door.friend, new Uint8Array(0));
+  await door.isRefused(door.friend, new Uint8Array(17).fill(7));
+  assertEquals(door.opened, []);
+});
+
+Deno.test("a stolen token opens nothing to another key, and stays good for its owner", async () => {
+  const door = new Door();
+  door.connector.handleIntroduction(door.introduction());
+  await door.isRefused(door.stranger);
+  await door.come(door.friend);
+  assertEquals(door.opened.length, 1);
+});
+
+Deno.test("a token is used up when its introduction has come to nothing, or its last path has ended", async () => {
+  const unanswered = new Door();
+  const asked = unanswered.introduction({ initiator: true });
+  unanswered.connector.handleIntroduction(asked);
+  await unanswered.clock.advance(16_000);
+  assertEquals(unanswered.unreachable.length, 1);
+  await unanswered.isRefused(unanswered.friend);
+
+  const ended = new Door();
+  ended.connector.handleIntroduction(ended.introduction());
+  await ended.come(ended.friend);
+  ended.opened[0]?.connection.close();
+  await ended.clock.advance(100);
+  await ended.isRefused(ended.friend);
+});
+
+Deno.test("a token that is told again, for whomever, changes nothing while it is in use", async () => {
+  const door = new Door();
+  door.connector.handleIntroduction(door.introduction());
+  door.connector.handleIntroduction(door.introduction({ peer: door.stranger.id }));
+  await door.isRefused(door.stranger);
+  await door.come(door.friend);
+  assertEquals(door.opened.length, 1);
+});
+
+Deno.test("of thousands of introductions a fixed number is kept, and room comes with time", async () => {
+  const door = new Door();
+  const tokenOf = (number: number) => {
+    const bytes = new Uint8Array(16);
+    new DataView(bytes.buffer).setUint32(0, number);
+    return bytes;
+  };
+  for (let number = 0; number < 5_000; number++) {
+    door.connector.handleIntroduction(door.introduction({ token: tokenOf(number) }));
+  }
+  await door.come(door.friend, tokenOf(1_023));
+  await door.isRefused(door.friend, tokenOf(1_024));
+  await door.clock.advance(16_000);
+  door.connector.handleIntroduction(door.introduction({ token: tokenOf(6_000) }));
+  await door.come(door.friend, tokenOf(6_000));
+  door.connector.close();
+});
+
+Deno.test("an introduction whose token is no token is ignored", async () => {
+  const door = new Door();
+  for (const length of [0, 15, 17]) {
+    const odd = new Uint8Array(length).fill(7);
+    door.connector.handleIntroduction(door.introduction({ token: odd }));
+    await door.isRefused(door.friend, odd);
+  }
+});
+
+Deno.test("connections beyond the bound of one introduction are closed at once", async () => {
+  const door = new Door();
+  door.connector.handleIntroduction(door.introduction());
+  for (let count = 0; count < 12; count++) await door.come(door.friend);
+  const states = await Promise.all(
+    door.opened.map(({ connection }) =>
+      Promise.race([connection.closed.then(() => false), Promise.resolve().then(() => true)])
+    ),
+  );
+  assertEquals(states.filter((isOpen) => isOpen).length, 8);
+});
