@@ -28,7 +28,7 @@ const maxStreams = 16;
 
 /** What one read brings at most, and at first: most connections to a tracker never need more. */
 const maxReadBytes = 64 * 1024;
-const minReadBytes = 4 * 1024;
+const minReadBytes = 1024;
 
 /** A read that brings less than this part of what it could was given too much memory. */
 const emptyShare = 8;
@@ -220,6 +220,9 @@ class QuicConnection implements Connection {
   readonly #conn: Deno.QuicConn;
   readonly #incoming: ReadableStreamDefaultReader<Deno.QuicBidirectionalStream>;
   #openStreams = 0;
+  /** As last seen, and as the runtime writes it. */
+  #remote: SocketAddress = { ip: "", port: -1 };
+  #hostname = "";
 
   constructor(conn: Deno.QuicConn) {
     this.#conn = conn;
@@ -229,7 +232,12 @@ class QuicConnection implements Connection {
 
   /** As it is at present: QUIC follows a dialler whose NAT has changed its address (RFC 9000, section 9). */
   get remote(): SocketAddress {
-    return addressOf(this.#conn.remoteAddr);
+    const { hostname, port } = this.#conn.remoteAddr;
+    if (hostname !== this.#hostname || port !== this.#remote.port) {
+      this.#hostname = hostname;
+      this.#remote = { ip: canonicalIp(hostname) ?? hostname, port };
+    }
+    return this.#remote;
   }
 
   async openStream(): Promise<ByteStream> {
