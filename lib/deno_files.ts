@@ -37,8 +37,7 @@ const pollMs = 2000;
 /** By how much the time between two scans that nobody asked for is longer than a scan takes, at least. */
 const pollFactor = 5;
 
-/** How long other work may wait, and how long what was found may be kept back. */
-const turnMs = 10;
+/** How long what was found may be kept back. */
 const tellMs = 250;
 
 /** Hints at the same time; more of them and the whole directory is looked at. */
@@ -347,30 +346,24 @@ export class DirectoryStore implements ChunkStore {
   }
 
   async #hashAll(strangers: ScannedFile[], progress: ScanProgress): Promise<void> {
-    let turn = performance.now();
-    for (const { name } of strangers) {
-      await this.#hash(name, (count) => {
+    const files = strangers.map(({ name, state }) => ({ name, size: state.size }));
+    await this.#files.hashAll(files, {
+      onBytes: (count) => {
         progress.bytes += count;
         this.#onProgress?.({ ...progress });
-      });
-      progress.files++;
-      if (this.#isClosed) return;
-      if (performance.now() - turn < turnMs) continue;
-      this.#onProgress?.({ ...progress });
-      await nextTurn();
-      turn = performance.now();
-    }
+      },
+      onDone: (name, how) => {
+        progress.files++;
+        if (how === "changed") this.#settleAgain(name);
+      },
+      isStopped: () => this.#isClosed,
+    });
     this.#onProgress?.({ ...progress });
   }
 
-  async #hash(name: string, onBytes?: (count: number) => void): Promise<void> {
-    const outcome = await this.#files.hash(name, {
-      onBytes: (count) => {
-        if (this.#isClosed) throw new Error("the peer ends");
-        onBytes?.(count);
-      },
-    });
-    if (outcome === "changed") this.#settleAgain(name);
+  async #hash(name: string): Promise<void> {
+    const how = await this.#files.hash(name, { isStopped: () => this.#isClosed });
+    if (how === "changed") this.#settleAgain(name);
   }
 
   async #takeChunk({ name, state }: ScannedFile): Promise<void> {

@@ -6,13 +6,15 @@
  * only if the stamp would have changed: so a file written a moment ago is left alone until the clock of the file
  * system has moved on.
  */
-import { type Disk, type DiskFile, type FileState, isMissing } from "./disk.ts";
+import { type Disk, type DiskFile, type FileState, isMissing, type Stamp } from "./disk.ts";
 import { maxFileBytes } from "./constants.ts";
 import { messageOf } from "./errors.ts";
 import {
   chunkCountOf,
   chunkLeavesOf,
   chunkLengthOf,
+  chunkOffsetOf,
+  type ChunkRange,
   ContentHasher,
   equalBytes,
   hashOfChunk,
@@ -21,6 +23,9 @@ import {
 import { TreeHasher } from "./merkle.ts";
 
 const stepBytes = 1024 * 1024;
+
+/** Read at a time where a thread does nothing else: fits the cache of a core. */
+const partStepBytes = 512 * 1024;
 
 /** Longer than the tick by which systems date files. */
 const tickMs = 50;
@@ -55,16 +60,54 @@ export async function hashFile(
   try {
     return await hashQuiet(disk, path, options);
   } catch (error) {
-    if (isMissing(error)) return { kind: "gone" };
-    return { kind: "unreadable", reason: messageOf(error) };
+    return failureOf(error);
+  }
+}
+
+/** What an error of the disk's means for a file. */
+export function failureOf(error: unknown): HashOutcome {
+  return isMissing(error) ? { kind: "gone" } : { kind: "unreadable", reason: messageOf(error) };
+}
+
+/** A part of a file that was seen a moment ago. */
+export interface FilePart {
+  path: string;
+  stamp: Stamp;
+  /** Bytes of the whole file. */
+  length: number;
+  range: ChunkRange;
+}
+
+/**
+ * The hashes of a part's chunks, 32 bytes each; null if the file is not what it was. Throws what the disk throws.
+ *
+ * Nothing is read ahead: for threads that keep all cores busy the system does that.
+ */
+export function hashPart(disk: Disk, part: FilePart): Uint8Array | null {
+  const { path, stamp, length, range } = part;
+  const file = disk.open(path);
+  try {
+    if (file.state().stamp !== stamp) return null;
+    const hasher = new ContentHasher(length, range);
+    const to = Math.min(chunkOffsetOf(length, range.first + range.count), length);
+    const step = new Uint8Array(partStepBytes);
+    for (let at = chunkOffsetOf(length, range.first); at < to;) {
+      const count = file.read(step.subarray(0, Math.min(step.length, to - at)), at);
+      if (count === 0) return null;
+      hasher.update(step.subarray(0, count));
+      at += count;
+    }
+    return file.state().stamp === stamp ? hasher.finishRange() : null;
+  } finally {
+    file.close();
   }
 }
 
 async function hashQuiet(disk: Disk, path: string, options: HashOptions): Promise<HashOutcome> {
   const before = disk.state(path);
   if (before?.kind !== "file") return { kind: "gone" };
-  if (before.size > maxFileBytes) return { kind: "unreadable", reason: "it is larger than 1 TiB" };
-  await clockPast(before.modified);
+  if (before.size > maxFileBytes) return tooLarge;
+  await atRest(before);
   const file = disk.open(path);
   try {
     if (file.state().stamp !== before.stamp) return { kind: "changed" };
@@ -75,6 +118,8 @@ async function hashQuiet(disk: Disk, path: string, options: HashOptions): Promis
     file.close();
   }
 }
+
+export const tooLarge: HashOutcome = { kind: "unreadable", reason: "it is larger than 1 TiB" };
 
 /** Null if the file is shorter or longer than said. */
 async function hashContent(
@@ -119,8 +164,8 @@ function* singleStep(file: DiskFile, length: number): Generator<Uint8Array> {
   if (count > 0) yield bytes.subarray(0, count);
 }
 
-/** Waits until a write would date the file otherwise than `modified`. */
-async function clockPast(modified: number): Promise<void> {
+/** Waits until a write would date the file otherwise than it is. */
+export async function atRest({ modified }: FileState): Promise<void> {
   const tick = modified % 1000 === 0 ? coarseTickMs : tickMs;
   const age = Date.now() - modified;
   if (age < 0 || age >= tick) return;

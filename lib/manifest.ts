@@ -91,19 +91,28 @@ export function verifyManifest(manifest: Manifest): void {
   }
 }
 
-/** Digest and chunk hashes of a file whose bytes come in order, in slices of any size. */
+/** Some chunks of a file, one after the other. */
+export interface ChunkRange {
+  first: number;
+  count: number;
+}
+
+/** The hashes of all chunks of a file, or of a range of them, whose bytes come in order, in slices of any size. */
 export class ContentHasher {
   #tree = new TreeHasher();
   #hashes: Uint8Array<ArrayBuffer>;
-  #chunk = 0;
+  #chunk: number;
   #chunkLeft: number;
   readonly #length: number;
+  readonly #range: ChunkRange;
 
-  /** `length` is the whole file's; exactly so many bytes must come. */
-  constructor(length: number) {
+  /** `length` is the whole file's; exactly the bytes of the range, by default all, must come. */
+  constructor(length: number, range: ChunkRange = { first: 0, count: chunkCountOf(length) }) {
     this.#length = length;
-    this.#hashes = new Uint8Array(chunkCountOf(length) * digestBytes);
-    this.#chunkLeft = chunkLengthOf(length, 0);
+    this.#range = range;
+    this.#chunk = range.first;
+    this.#hashes = new Uint8Array(range.count * digestBytes);
+    this.#chunkLeft = this.#lengthOfChunk();
   }
 
   /** Takes the next bytes; keeps nothing of them. */
@@ -119,18 +128,31 @@ export class ContentHasher {
     }
   }
 
-  /** After the last byte. */
+  /** After the last byte of the file. */
   finish(): { digest: Uint8Array<ArrayBuffer>; hashes: Uint8Array<ArrayBuffer> } {
-    if (this.#chunk !== chunkCountOf(this.#length)) {
-      throw new RangeError("Cannot finish a hash: bytes are missing");
-    }
-    return { digest: rootOfChunkHashes(this.#hashes, this.#length), hashes: this.#hashes };
+    const hashes = this.finishRange();
+    return { digest: rootOfChunkHashes(hashes, this.#length), hashes };
+  }
+
+  /** After the last byte of the range: 32 bytes for each chunk. */
+  finishRange(): Uint8Array<ArrayBuffer> {
+    if (this.#chunk === this.#end) return this.#hashes;
+    throw new RangeError("Cannot finish a hash: bytes are missing");
+  }
+
+  get #end(): number {
+    return this.#range.first + this.#range.count;
   }
 
   #finishChunk(): void {
-    this.#hashes.set(this.#tree.root(chunkLeavesOf(this.#length)), this.#chunk * digestBytes);
+    const at = (this.#chunk - this.#range.first) * digestBytes;
+    this.#hashes.set(this.#tree.root(chunkLeavesOf(this.#length)), at);
     this.#chunk++;
-    this.#chunkLeft = Math.max(0, chunkLengthOf(this.#length, this.#chunk));
+    this.#chunkLeft = this.#lengthOfChunk();
+  }
+
+  #lengthOfChunk(): number {
+    return this.#chunk < this.#end ? chunkLengthOf(this.#length, this.#chunk) : 0;
   }
 }
 

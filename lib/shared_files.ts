@@ -3,12 +3,13 @@
  */
 import { hexOf } from "./chunk_name.ts";
 import type { FileState, Stamp } from "./disk.ts";
-import { hashFile, type HashOptions } from "./file_hasher.ts";
+import type { HashOptions, HashOutcome } from "./file_hasher.ts";
 import type { FileIndex, HashedFile, IndexedFile } from "./file_index.ts";
 import { displayName } from "./file_name.ts";
 import type { FileReader } from "./file_reader.ts";
 import { FileTable } from "./file_table.ts";
 import type { Manifest } from "./manifest.ts";
+import { scanAll } from "./scan_pool.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
 
 /** How many hashed files wait for the index, and for how long at most. */
@@ -24,6 +25,13 @@ export interface SharedFilesOptions {
   reader: FileReader;
   /** Hears, in one line, of what can't be shared. */
   onWarning: (text: string) => void;
+}
+
+export interface HashAllOptions extends HashOptions {
+  /** Hears of each file. `changed`: it is being written to. */
+  onDone(name: string, how: "done" | "changed"): void;
+  /** True, and nothing more is begun. */
+  isStopped?: () => boolean;
 }
 
 export class SharedFiles {
@@ -58,20 +66,47 @@ export class SharedFiles {
     return this.#recogniseRenamed(name, state);
   }
 
-  /** `changed`: it is being written to. */
-  async hash(name: string, options: HashOptions = {}): Promise<"done" | "changed"> {
-    const { directory, onWarning } = this.#options;
-    const outcome = await hashFile(directory.disk, directory.path(name), options);
-    if (outcome.kind === "changed") {
-      this.forget(name);
-      return "changed";
+  /** Hashes one file. `changed`: it is being written to. */
+  async hash(
+    name: string,
+    options: Pick<HashAllOptions, "isStopped"> = {},
+  ): Promise<"done" | "changed"> {
+    let result: "done" | "changed" = "done";
+    const { disk } = this.#options.directory;
+    const size = disk.state(this.#options.directory.path(name))?.size ?? 0;
+    await this.hashAll([{ name, size }], {
+      ...options,
+      onDone: (_name, how) => void (result = how),
+    });
+    return result;
+  }
+
+  /** Hashes files, on all cores if there is much to do. */
+  async hashAll(
+    files: readonly { name: string; size: number }[],
+    { onBytes, onDone, isStopped }: HashAllOptions,
+  ): Promise<void> {
+    const { directory } = this.#options;
+    await scanAll(files, {
+      disk: directory.disk,
+      pathOf: ({ name }) => directory.path(name),
+      sizeOf: ({ size }) => size,
+      onOutcome: ({ name }, outcome) => onDone(name, this.#take(name, outcome)),
+      ...(onBytes ? { onBytes } : {}),
+      ...(isStopped ? { isStopped } : {}),
+    });
+  }
+
+  #take(name: string, outcome: HashOutcome): "done" | "changed" {
+    if (outcome.kind === "hashed") {
+      this.add(name, outcome.state, outcome.content);
+      return "done";
     }
-    if (outcome.kind === "hashed") this.add(name, outcome.state, outcome.content);
-    else this.forget(name);
+    this.forget(name);
     if (outcome.kind === "unreadable") {
-      onWarning(`cannot share ${displayName(name)}: ${outcome.reason}`);
+      this.#options.onWarning(`cannot share ${displayName(name)}: ${outcome.reason}`);
     }
-    return "done";
+    return outcome.kind === "changed" ? "changed" : "done";
   }
 
   /** A file of which the content is known. */

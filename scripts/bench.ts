@@ -15,12 +15,13 @@ import { parseRate } from "../lib/rate.ts";
 import { Playground, repository } from "../tests/programs.ts";
 import { firstChunk } from "./bench_first_chunk.ts";
 import type { BenchCase, Contender, Measurement, Prepared } from "./bench_ground.ts";
+import { index, indexSmall, restart } from "./bench_index.ts";
 import { single } from "./bench_single.ts";
 import { small } from "./bench_small.ts";
 import { swarm } from "./bench_swarm.ts";
 import { machineFacts } from "./machine_facts.ts";
 
-const cases: readonly BenchCase[] = [single, swarm, small, firstChunk];
+const cases: readonly BenchCase[] = [single, swarm, small, index, indexSmall, restart, firstChunk];
 
 const memoryDirectory = "/dev/shm";
 

@@ -224,7 +224,7 @@ export async function isListening(port: number): Promise<true | null> {
 }
 
 /** Of the process and those of its children that have ended. */
-async function cpuOf(ids: number[]): Promise<number | null> {
+export async function cpuOf(ids: number[]): Promise<number | null> {
   let ticks = 0;
   for (const id of ids) {
     const stat = await Deno.readTextFile(join("/proc", `${id}`, "stat")).catch(() => null);

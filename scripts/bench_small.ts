@@ -18,9 +18,9 @@ import {
 import { missingLibtorrent, startLibtorrent } from "./bench_libtorrent.ts";
 import { writeTorrent } from "./bench_torrent.ts";
 
-const fileBytes = 4096;
+export const smallFileBytes = 4096;
 
-const defaultBytes = 10_000 * fileBytes;
+const defaultBytes = 10_000 * smallFileBytes;
 
 const pieceBytes = 256 * 1024;
 
@@ -31,10 +31,10 @@ export const small: BenchCase = {
   bytes: defaultBytes,
   async prepare({ place, bytes }: Setup) {
     const folder = join(await place.directory(), "many");
-    const count = Math.floor(bytes / fileBytes);
+    const count = Math.floor(bytes / smallFileBytes);
     await fillFolder(folder, count);
     const contenders = settled(bytes, contendersOf({ place, folder, count }));
-    return { title: `${formatCount(count, "file")} of ${fileBytes} bytes`, bytes, contenders };
+    return { title: `${formatCount(count, "file")} of ${smallFileBytes} bytes`, bytes, contenders };
   },
 };
 
@@ -47,7 +47,7 @@ interface Folder {
 /** Files of noise. */
 export async function fillFolder(folder: string, count: number): Promise<void> {
   await Deno.mkdir(folder, { recursive: true });
-  const content = new Uint8Array(fileBytes);
+  const content = new Uint8Array(smallFileBytes);
   for (let number = 0; number < count; number++) {
     crypto.getRandomValues(content);
     Deno.writeFileSync(join(folder, `file ${number}`), content);
