@@ -179,7 +179,7 @@ export class Reader {
   /** Exactly `length` bytes, copied. */
   bytes(length: number): Uint8Array<ArrayBuffer> {
     const at = this.#advance(length);
-    return new Uint8Array(this.#bytes.subarray(at, at + length));
+    return this.#bytes.slice(at, at + length);
   }
 
   bytes16(maxBytes: number): Uint8Array<ArrayBuffer> {
