@@ -25,8 +25,11 @@ import { type GroupStatistics, type StoreHealth, TrackerGroup } from "./tracker_
 import {
   decodeTrackerRequest,
   encodeTrackerResponse,
+  type HolderRow,
+  type ListedRow,
   type TrackerResponse,
 } from "./tracker_messages.ts";
+import { isFailure } from "./tracker_failure.ts";
 import { TrackerSession, type TrackerSessionEvent } from "./tracker_session.ts";
 import { type TrackerLimits, trackerLimits, TrackerState } from "./tracker_state.ts";
 import type { TrackerStore } from "./tracker_store.ts";
@@ -52,6 +55,9 @@ const maxWorkDebtMs = 10_000;
 /** Waiting to be sent to one peer: beyond the first nothing more is read from it, beyond the second it is lost. */
 const pauseAtQueuedBytes = 512 * 1024;
 const maxQueuedBytes = 2 * 1024 * 1024;
+
+/** Messages for which it doesn't matter where the peer is, and there are many of them. */
+const toldFromAnywhere: ReadonlySet<string> = new Set(["announce", "have", "withdraw"]);
 
 /** Of an epoch: fewer than a safe integer has. */
 const epochBytes = 6;
@@ -175,6 +181,24 @@ export class TrackerNode {
       messages: this.#messages,
       group: this.#group?.statistics ?? null,
     };
+  }
+
+  /** What any peer may have of the list, no more than `limit` rows. */
+  list(limit: number): ListedRow[] {
+    const rows: ListedRow[] = [];
+    for (let since = 0; rows.length < limit;) {
+      const page = this.#state.list(this.#state.epoch, since, limit - rows.length);
+      rows.push(...page.rows);
+      if (!page.more) break;
+      since = page.next;
+    }
+    return rows;
+  }
+
+  /** What any peer may have of a file's holders: a sample. */
+  holders(digest: Uint8Array): HolderRow[] {
+    const found = this.#state.holders({ key: "" }, digest);
+    return isFailure(found) ? [] : found;
   }
 
   /** How what is shared with other trackers does; null: nothing is. */
@@ -387,6 +411,8 @@ class PeerConnection {
   #isOver = false;
   /** Until when nothing is read: its network has made much work. */
   #readsAt = -Infinity;
+  /** When the last message came. */
+  #nowMs = -Infinity;
   #hangingUp: Promise<void> | null = null;
   #timer: Timer | null = null;
 
@@ -437,11 +463,15 @@ class PeerConnection {
   async #readAll(): Promise<void> {
     const { stream, session } = this.#options;
     try {
-      for (let frame = await stream.read(); frame !== null; frame = await stream.read()) {
+      for (
+        let frame = await stream.read();
+        frame !== null;
+        frame = stream.readBuffered() ?? await stream.read()
+      ) {
         if (this.#isOver) return;
         if (frame.kind !== "whole") throw new ProtocolError("frame", "it was no whole frame");
         this.#handleFrame(frame.type, frame.payload);
-        await this.#slowDown();
+        if (this.#isTooFast()) await this.#slowDown();
       }
     } catch (error) {
       if (error instanceof ProtocolError) session.refuse(error);
@@ -454,12 +484,19 @@ class PeerConnection {
     const { session, clock, beforeIntroduction, onMessage } = this.#options;
     const message = decodeTrackerRequest(type, payload);
     onMessage(message.type);
-    this.observe();
+    if (!toldFromAnywhere.has(message.type)) this.observe();
     if (message.type === "introduce") beforeIntroduction(message.peer);
     if (message.type === "announce" || message.type === "list") this.#checkDebt();
     if (message.type === "announce") this.#countWork(message.files.length);
-    session.handleInput(message, clock.now());
+    this.#nowMs = clock.now();
+    session.handleInput(message, this.#nowMs);
     this.#drain();
+  }
+
+  #isTooFast(): boolean {
+    const { stream, session } = this.#options;
+    return stream.queuedBytes > pauseAtQueuedBytes || session.pauseMs > 0 ||
+      this.#readsAt > this.#nowMs;
   }
 
   /** Reads no faster than the peer may send, and than it reads itself. */
