@@ -1,24 +1,27 @@
 /**
- * The chunks of incomplete files, one file each.
+ * The chunks of incomplete files: in a file of their own, in the growing file, or in both.
  *
- * A chunk is held once its file has hashed to what the manifest says; from then on its stamp tells whether it is still
- * that file. Chunk files of which there is no manifest are known, but not held. A chunk file that is wrong is set
- * aside with a warning.
+ * A chunk that comes goes to the growing file, and from there to its own (`chunk_spill.ts`). A chunk file counts once it
+ * has hashed to what the manifest says; from then on its stamp tells whether it is still that file. Chunk files of
+ * which there is no manifest are known, but not held. One that is wrong is set aside with a warning.
+ *
+ * On a full disk chunk files make room for the growing file, so that a download needs no more room than its file.
  */
-import { clearBit, copyBits, emptyBits, isFull, setBit } from "./bitfield.ts";
+import type { BegunFile } from "./begun_file.ts";
+import { clearBit, copyBits, countBits, emptyBits, setBit } from "./bitfield.ts";
 import { formatChunkName, hexOf, parseChunkName } from "./chunk_name.ts";
-import { type ChunkWriterOptions, DiskChunkWriter } from "./chunk_writer.ts";
+import { DiskChunkWriter } from "./chunk_writer.ts";
 import { isMissing, type Stamp } from "./disk.ts";
 import { messageOf } from "./errors.ts";
-import { FileAssembly } from "./file_assembly.ts";
 import type { FileIndex } from "./file_index.ts";
+import type { GrowingFile } from "./growing_file.ts";
+import { GrowingFiles } from "./growing_files.ts";
 import { HashPool } from "./hash_pool.ts";
 import { faultOfChunk } from "./file_hasher.ts";
 import {
   chunkCountOf,
   chunkLeavesOf,
   chunkLengthOf,
-  chunkOffsetOf,
   hashOfChunk,
   type Manifest,
   verifyManifest,
@@ -31,9 +34,6 @@ import type { SyncQueue } from "./sync_queue.ts";
 /** How long a file must be left alone before it counts as written. */
 export const settleMs = 500;
 
-/** Files put together ahead of time, at the same time. */
-const maxAssemblies = 32;
-
 /** Chunk files removed before other work gets its turn. */
 const removalsPerTurn = 16;
 
@@ -43,17 +43,6 @@ export interface ChunkFilesOptions {
   syncs: SyncQueue;
   /** Hears, in one line, of damage. */
   onWarning: (text: string) => void;
-}
-
-/** An incomplete file of which the manifest is known. */
-export interface BegunFile {
-  readonly manifest: Manifest;
-  /** A bitfield. */
-  readonly held: Uint8Array;
-  /** What each held chunk's file looked like when it was verified. */
-  readonly stamps: Map<number, Stamp>;
-  /** The file as it grows, while chunks come; null otherwise. */
-  assembly: FileAssembly | null;
 }
 
 interface Unfinished {
@@ -67,10 +56,15 @@ export class ChunkFiles {
   readonly #options: ChunkFilesOptions;
   readonly #unfinished = new Map<string, Unfinished>();
   readonly #hashes = new HashPool();
+  readonly #growing: GrowingFiles;
   #changed = new Map<string, Uint8Array>();
 
   constructor(options: ChunkFilesOptions) {
     this.#options = options;
+    this.#growing = new GrowingFiles({
+      directory: options.directory,
+      place: (begun, chunk, path) => this.#placeChunk(begun, chunk, path),
+    });
     for (const manifest of options.index.partials()) this.#start(manifest);
   }
 
@@ -140,7 +134,7 @@ export class ChunkFiles {
     if (!unfinished) return;
     const { digest, begun, loose } = unfinished;
     const isNews = begun ? begun.stamps.delete(parsed.chunk) : loose.delete(parsed.chunk);
-    if (!isNews) return;
+    if (!isNews || begun?.growing?.has(parsed.chunk)) return;
     if (begun) clearBit(begun.held, parsed.chunk);
     else if (loose.size === 0) this.#unfinished.delete(parsed.hex);
     this.#changed.set(parsed.hex, digest);
@@ -173,20 +167,24 @@ export class ChunkFiles {
     return new DiskChunkWriter({
       disk: directory.disk,
       hashes: this.#hashes,
+      claim: () => this.#growing.claim(begun, chunk),
       path,
       length: chunkLengthOf(length, chunk),
       leafCount: chunkLeavesOf(length),
-      assembly: this.#assemblyFor(begun, chunk),
       hash: hashOfChunk(begun.manifest, chunk),
-      onVerified: (stamp) => this.#store(begun, { chunk, path, stamp }),
+      onVerified: (where) => {
+        if (where === "own") this.#placeChunk(begun, chunk, path);
+        else this.#keepGrown(begun, chunk);
+      },
+      makeRoom: () => this.makeRoom(begun),
       userError: (error) => directory.userError(error, "write a chunk"),
     });
   }
 
-  /** Stops what is done ahead of time and on other threads. */
-  close(): void {
+  /** Stops what is done on the side and on other threads. Every chunk gets its own file if there is room. */
+  async close(): Promise<void> {
+    await this.#growing.close();
     this.#hashes.close();
-    for (const { begun } of this.#unfinished.values()) begun?.assembly?.drop();
   }
 
   /** The chunk files that are held. */
@@ -206,10 +204,33 @@ export class ChunkFiles {
     if (directory.disk.state(directory.path(name))) this.#setAside(name, "its content is wrong");
   }
 
-  /** The chunk file of a held chunk got another name. */
-  moved({ manifest, stamps }: BegunFile, chunk: number): void {
-    this.#options.syncs.drop(this.pathOf(manifest.digest, chunk));
-    stamps.delete(chunk);
+  /** On a full disk: of chunks that lie in the growing file the second copy goes. False if there is none. */
+  makeRoom(begun: BegunFile): boolean {
+    const { directory: { disk }, syncs } = this.#options;
+    const twice = [...begun.stamps.keys()].filter((chunk) => begun.growing?.has(chunk));
+    this.#growing.tighten(begun);
+    if (twice.length === 0) return false;
+    begun.growing?.syncNow();
+    for (const chunk of twice) {
+      const path = this.pathOf(begun.manifest.digest, chunk);
+      begun.stamps.delete(chunk);
+      syncs.drop(path);
+      disk.remove(path);
+    }
+    return true;
+  }
+
+  /** The growing file, to be completed. Throws if there can't be one. */
+  grow(begun: BegunFile): GrowingFile {
+    return this.#growing.begin(begun);
+  }
+
+  /** Takes up what an earlier run has left in growing files, once the chunk files are known. */
+  async recover(isNeeded: (hex: string) => boolean): Promise<void> {
+    const find = (hex: string) => this.#unfinished.get(hex)?.begun ?? null;
+    const { richer, names } = await this.#growing.recover({ find, isNeeded });
+    for (const { manifest: { digest } } of richer) this.#changed.set(hexOf(digest), digest);
+    for (const name of names) await this.adopt(name);
   }
 
   /** The file is complete: removes its chunks, and forgets it. */
@@ -219,7 +240,7 @@ export class ChunkFiles {
     this.#unfinished.delete(hex);
     this.#changed.delete(hex);
     if (!begun) return;
-    begun.assembly?.drop();
+    this.#growing.end(begun);
     const { directory: { disk }, index, syncs } = this.#options;
     for (const [count, path] of this.pathsOf(begun).entries()) {
       if (count % removalsPerTurn === removalsPerTurn - 1) await nextTurn();
@@ -232,39 +253,21 @@ export class ChunkFiles {
   /** Forgets files of which no chunk is there. */
   endEmpty(): void {
     for (const [hex, { digest, begun }] of this.#unfinished) {
-      if (!begun || begun.stamps.size > 0) continue;
+      if (!begun || countBits(begun.held) > 0) continue;
       this.#unfinished.delete(hex);
       this.#options.index.removePartial(digest);
     }
   }
 
-  isComplete({ manifest, held }: BegunFile): boolean {
-    return isFull(held, chunkCountOf(manifest.length));
-  }
-
-  /** Null where a chunk is the whole file, or there is no room for a second copy. */
-  #assemblyFor(begun: BegunFile, chunk: number): ChunkWriterOptions["assembly"] {
-    const { digest, length } = begun.manifest;
-    if (chunkCountOf(length) === 1 || begun.assembly?.hasFailed) return null;
-    if (!begun.assembly?.isOpen) begun.assembly = this.#newAssembly(digest);
-    const file = begun.assembly;
-    return file && { file, chunk, offset: chunkOffsetOf(length, chunk) };
-  }
-
-  #newAssembly(digest: Uint8Array): FileAssembly | null {
-    const open = [...this.#unfinished.values()].filter(({ begun }) => begun?.assembly?.isOpen);
-    if (open.length >= maxAssemblies) return null;
-    const { directory } = this.#options;
-    try {
-      return new FileAssembly(directory.disk, directory.combinedPath(digest));
-    } catch {
-      return null;
-    }
-  }
-
   #start(manifest: Manifest): Unfinished {
     const held = emptyBits(chunkCountOf(manifest.length));
-    return this.#add(manifest.digest, { manifest, held, stamps: new Map(), assembly: null });
+    return this.#add(manifest.digest, {
+      manifest,
+      held,
+      stamps: new Map(),
+      growing: null,
+      isTight: false,
+    });
   }
 
   #add(digest: Uint8Array, begun: BegunFile | null): Unfinished {
@@ -273,16 +276,26 @@ export class ChunkFiles {
     return unfinished;
   }
 
-  /** Moves a chunk that just came, and was right, to its place. */
-  #store(begun: BegunFile, { chunk, path, stamp }: Arrival): void {
+  /** A chunk that just came, and was right, lies in the growing file. */
+  #keepGrown(begun: BegunFile, chunk: number): void {
+    // Complete in the meantime.
+    if (this.begun(begun.manifest.digest) !== begun) return;
+    setBit(begun.held, chunk);
+    this.#growing.added(begun, chunk);
+  }
+
+  /** Moves a right chunk to its place. */
+  #placeChunk(begun: BegunFile, chunk: number, path: string): void {
     const { disk } = this.#options.directory;
     const { digest } = begun.manifest;
+    const state = disk.state(path);
+    if (!state) throw new Error("the chunk's file was removed");
     // Complete in the meantime, or stored from another source.
     if (this.begun(digest) !== begun || begun.stamps.has(chunk)) return disk.remove(path);
     const place = this.pathOf(digest, chunk);
     if (disk.state(place)) this.#setAside(formatChunkName(digest, chunk), "it was in the way");
     disk.rename(path, place);
-    this.#hold(begun, chunk, stamp);
+    this.#hold(begun, chunk, state.stamp);
     this.#options.syncs.add(place);
   }
 
@@ -327,12 +340,6 @@ export class ChunkFiles {
       onWarning(`the chunk file ${name} is damaged (${fault}): ${messageOf(error)}`);
     }
   }
-}
-
-interface Arrival {
-  chunk: number;
-  path: string;
-  stamp: Stamp;
 }
 
 function partialOf({ digest, begun }: Unfinished): PartialFile {

@@ -1,10 +1,11 @@
 /**
  * One chunk on its way to the disk: bytes are gathered to large pieces as they come, hashed on another thread and
- * written to a file that counts for nothing until the hash is right.
+ * written where they count for nothing until the hash is right: to the chunk's region of the growing file, or, when
+ * somebody else has that, to a file of the chunk's own.
  */
 import { blockBytes, digestBytes } from "./constants.ts";
-import type { Disk, DiskFile, Stamp } from "./disk.ts";
-import type { FileAssembly } from "./file_assembly.ts";
+import { type Disk, type DiskFile, isFull } from "./disk.ts";
+import type { Region } from "./growing_file.ts";
 import type { HashPool } from "./hash_pool.ts";
 import { equalBytes } from "./manifest.ts";
 import { rootOfSubtrees } from "./merkle.ts";
@@ -17,25 +18,27 @@ const pieceLeaves = writeBufferBytes / blockBytes;
 export interface ChunkWriterOptions {
   disk: Disk;
   hashes: HashPool;
-  /** Where it is written; nothing lies there. */
+  /** The chunk's region of the growing file; null if there is none to be had. */
+  claim(): Region | null;
+  /** Where it is written without a region; nothing lies there. */
   path: string;
   /** The chunk's bytes. */
   length: number;
   /** Leaves that its tree is padded to. */
   leafCount: number;
-  /** Where the bytes go as well, unless somebody else writes this chunk there. */
-  assembly: { file: FileAssembly; chunk: number; offset: number } | null;
   /** What it must hash to. */
   hash: Uint8Array;
-  /** Takes over a chunk that is right: moves it from `path` to its place. */
-  onVerified: (stamp: Stamp) => void;
+  /** Takes over a chunk that is right, where it lies: in the growing file, or in its own at `path`. */
+  onVerified: (where: "growing" | "own") => void;
+  /** Frees some of a full disk; false if there is nothing to free. */
+  makeRoom: () => boolean;
   /** What a failure means to the user. */
   userError: (error: unknown) => Error;
 }
 
 export class DiskChunkWriter implements ChunkWriter {
   readonly #options: ChunkWriterOptions;
-  #file: DiskFile | null = null;
+  #target: Target | null = null;
   /** Of the pieces so far, in order. */
   readonly #roots: (Uint8Array | Promise<Uint8Array>)[] = [];
   #buffer: WriteBuffer | null = null;
@@ -43,8 +46,6 @@ export class DiskChunkWriter implements ChunkWriter {
   /** Somebody may still be putting bytes there. */
   #isLent = false;
   #written = 0;
-  /** Null without a claim on it. */
-  #assembly: ChunkWriterOptions["assembly"] = null;
   #state: "open" | "overlong" | "ending" | "ended" = "open";
 
   constructor(options: ChunkWriterOptions) {
@@ -81,15 +82,8 @@ export class DiskChunkWriter implements ChunkWriter {
     this.#state = "ended";
     if (!this.#isLent) this.#buffer?.giveBack();
     this.#buffer = null;
-    this.#release(false);
-    if (!this.#file) return;
-    this.#file.close();
-    this.#file = null;
-    try {
-      this.#options.disk.remove(this.#options.path);
-    } catch {
-      // It counts for nothing there, and the next start clears it away.
-    }
+    this.#target?.drop();
+    this.#target = null;
   }
 
   get #hasEnded(): boolean {
@@ -113,14 +107,22 @@ export class DiskChunkWriter implements ChunkWriter {
   /** Has what is gathered hashed, and writes it meanwhile. */
   #put(buffer: WriteBuffer): void {
     const piece = buffer.bytes.subarray(0, this.#gathered);
-    this.#file ??= this.#create();
+    this.#target ??= targetOf(this.#options);
     this.#hash(buffer, piece);
     this.#buffer = null;
     this.#gathered = 0;
-    this.#file.write(piece, this.#written);
-    if (this.#assembly) this.#assembly.file.write(piece, this.#assembly.offset + this.#written);
+    this.#write(piece);
     this.#written += piece.length;
     buffer.giveBack();
+  }
+
+  #write(piece: Uint8Array): void {
+    try {
+      this.#target?.write(piece, this.#written);
+    } catch (error) {
+      if (!isFull(error) || !this.#options.makeRoom()) throw error;
+      this.#target?.write(piece, this.#written);
+    }
   }
 
   #hash(buffer: WriteBuffer, piece: SharedBytes): void {
@@ -132,21 +134,10 @@ export class DiskChunkWriter implements ChunkWriter {
     void root.then(() => buffer.giveBack());
   }
 
-  #create(): DiskFile {
-    const { disk, path, assembly } = this.#options;
-    if (assembly?.file.claim(assembly.chunk)) this.#assembly = assembly;
-    return disk.create(path);
-  }
-
-  #release(isRight: boolean): void {
-    this.#assembly?.file.release(this.#assembly.chunk, isRight);
-    this.#assembly = null;
-  }
-
   /** Whether all bytes of the chunk came, and no more. */
   #putRest(): boolean {
     if (this.#buffer && this.#gathered > 0) this.#put(this.#buffer);
-    return this.#state === "open" && this.#written === this.#options.length && this.#file !== null;
+    return this.#state === "open" && this.#written === this.#options.length;
   }
 
   async #root(): Promise<Uint8Array> {
@@ -161,16 +152,13 @@ export class DiskChunkWriter implements ChunkWriter {
   /** `root`: null if the chunk is wrong in any case. */
   #conclude(root: Uint8Array | null): "stored" | "corrupt" {
     const { hash, onVerified } = this.#options;
-    if (!root || !this.#file || !equalBytes(root, hash)) {
+    if (!root || !this.#target || !equalBytes(root, hash)) {
       this.discard();
       return "corrupt";
     }
-    const { stamp } = this.#file.state();
-    this.#file.close();
-    onVerified(stamp);
-    this.#release(true);
-    // Moved away: nothing is left to discard but the buffer.
-    this.#file = null;
+    onVerified(this.#target.keep());
+    // Kept: nothing is left to discard but the buffer.
+    this.#target = null;
     this.discard();
     return "stored";
   }
@@ -181,6 +169,57 @@ export class DiskChunkWriter implements ChunkWriter {
     } catch (error) {
       this.discard();
       throw this.#options.userError(error);
+    }
+  }
+}
+
+/** Where a chunk is written to. */
+interface Target {
+  write(bytes: Uint8Array, at: number): void;
+  /** The chunk was right. */
+  keep(): "growing" | "own";
+  drop(): void;
+}
+
+function targetOf({ claim, disk, path }: ChunkWriterOptions): Target {
+  const region = claim();
+  if (!region) return new OwnFile(disk, path);
+  return {
+    write: (bytes, at) => region.write(bytes, at),
+    keep: () => {
+      region.release(true);
+      return "growing";
+    },
+    drop: () => region.release(false),
+  };
+}
+
+class OwnFile implements Target {
+  readonly #disk: Disk;
+  readonly #path: string;
+  readonly #file: DiskFile;
+
+  constructor(disk: Disk, path: string) {
+    this.#disk = disk;
+    this.#path = path;
+    this.#file = disk.create(path);
+  }
+
+  write(bytes: Uint8Array, at: number): void {
+    this.#file.write(bytes, at);
+  }
+
+  keep(): "own" {
+    this.#file.close();
+    return "own";
+  }
+
+  drop(): void {
+    this.#file.close();
+    try {
+      this.#disk.remove(this.#path);
+    } catch {
+      // It counts for nothing there, and the next start clears it away.
     }
   }
 }

@@ -9,6 +9,7 @@
  * Chunk files of a content that lies in the directory complete are left as they are, and not told of: unless they are
  * of a download that ended there. Then they are removed.
  */
+import { isComplete } from "./begun_file.ts";
 import { fullBits } from "./bitfield.ts";
 import { ChunkFiles, settleMs } from "./chunk_files.ts";
 import { joinChunks } from "./chunk_joiner.ts";
@@ -131,6 +132,7 @@ export class DirectoryStore implements ChunkStore {
     }
     if (this.#isClosed) throw new UserError("failed", "the peer was ended while it scanned");
     this.#files.settleIndex();
+    await this.#chunks.recover((hex) => !this.#files.table.has(hex));
     this.#chunks.endEmpty();
     this.#takeChanges();
     this.#onProgress = null;
@@ -200,7 +202,7 @@ export class DirectoryStore implements ChunkStore {
       ...this.#combining.values(),
       this.#syncs.flush(),
     ]);
-    this.#chunks.close();
+    await this.#chunks.close();
     this.#files.flush();
     this.#reader.close();
     this.#index.close();
@@ -237,11 +239,13 @@ export class DirectoryStore implements ChunkStore {
       }
     }
     const begun = this.#chunks.begun(digest);
+    const isGrown = begun?.growing?.has(part.chunk);
     const stamp = begun?.stamps.get(part.chunk);
-    if (!begun || stamp === undefined) {
+    if (!begun || !isGrown && stamp === undefined) {
       throw failure ?? new Error("Cannot read a chunk: it isn't held");
     }
-    const { into } = partOf(begun.manifest.length, part);
+    const { offset, into } = partOf(begun.manifest.length, part);
+    if (stamp === undefined) return begun.growing?.read(into, offset) ?? 0;
     try {
       const path = this.#chunks.pathOf(digest, part.chunk);
       return this.#readPart(path, stamp, { offset: part.offset, into });
@@ -271,15 +275,15 @@ export class DirectoryStore implements ChunkStore {
       return there;
     }
     const begun = this.#chunks.begun(digest);
-    if (!begun || !this.#chunks.isComplete(begun)) throw new Error("chunks are missing");
+    if (!begun || !isComplete(begun)) throw new Error("chunks are missing");
     const name = await joinChunks(begun, { directory: this.#directory, chunks: this.#chunks });
     const path = this.#directory.path(name);
     const state = this.#directory.disk.state(path);
     if (state) this.#files.add(name, state, begun.manifest);
     this.#files.table.dropChange(hexOf(digest));
     const parent = path.slice(0, path.lastIndexOf("/"));
-    // As long as chunks are there they can't be lost with the name.
-    if (begun.stamps.size > 0) await this.#syncs.syncDirectory(parent);
+    // What is lost with the name of a file of one chunk comes again soon.
+    if (chunkCountOf(begun.manifest.length) > 1) await this.#syncs.syncDirectory(parent);
     else this.#syncs.addDirectory(parent);
     await this.#endChunks(digest);
     return name;

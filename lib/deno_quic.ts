@@ -33,6 +33,14 @@ const minReadBytes = 1024;
 /** A read that brings less than this part of what it could was given too much memory. */
 const emptyShare = 8;
 
+/** What `readInto` brings at most: it is asked for only when so much is on its way. */
+const bulkReadBytes = 256 * 1024;
+
+/** Memory for that, between two reads of any stream. */
+const bulkMemory: ArrayBuffer[] = [];
+
+const maxBulkMemory = 16;
+
 /** How long the last packets get before the endpoint is gone. */
 const closeLingerMs = 50;
 
@@ -309,18 +317,19 @@ class QuicStream implements ByteStream {
     return value;
   }
 
-  /** What a reader of the runtime fills can't be memory that threads share. */
+  /** What a reader of the runtime fills is detached meanwhile, so it can't be memory that threads share. */
   async readInto(into: Uint8Array): Promise<number> {
-    for (;;) {
-      if (this.#isReadEnded) return 0;
-      const bytes = Math.min(into.length, this.#memory.byteLength);
-      const { value, done } = await this.#reader.read(new Uint8Array(this.#memory, 0, bytes));
-      if (value) this.#memory = value.buffer;
+    while (!this.#isReadEnded) {
+      const memory = bulkMemory.pop() ?? new ArrayBuffer(bulkReadBytes);
+      const bytes = Math.min(into.length, bulkReadBytes);
+      const { value, done } = await this.#reader.read(new Uint8Array(memory, 0, bytes));
       if (done) this.#endReading();
-      if (!value || value.length === 0) continue;
+      if (!value) continue;
       into.set(value);
-      return value.length;
+      if (bulkMemory.length < maxBulkMemory) bulkMemory.push(value.buffer);
+      if (value.length > 0) return value.length;
     }
+    return 0;
   }
 
   write(bytes: Uint8Array): Promise<void> {

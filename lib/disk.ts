@@ -16,6 +16,8 @@ export interface FileState {
   /** Milliseconds since 1970. */
   modified: number;
   stamp: Stamp;
+  /** Names that the file has; 0 where the system doesn't tell. */
+  links: number;
 }
 
 export interface DiskEntry {
@@ -33,6 +35,8 @@ export interface DiskFile {
   write(bytes: Uint8Array, offset: number): void;
   /** Resolves when what was written is on the platter. */
   sync(): Promise<void>;
+  /** As `sync`, and everything else waits. */
+  syncNow(): void;
   /** Never throws, also not when closed already. */
   close(): void;
 }
@@ -46,6 +50,8 @@ export interface Disk {
   create(path: string): DiskFile;
   /** A regular file to read; throws if the path is anything else, a symbolic link too. */
   open(path: string): DiskFile;
+  /** As `open`, to write as well. */
+  reopen(path: string): DiskFile;
   /** Replaces what is at `to`. */
   rename(from: string, to: string): void;
   /** A second name for the same file. Throws if there is anything of that name. */
@@ -78,15 +84,8 @@ export const denoDisk: Disk = {
   create(path) {
     return new DenoDiskFile(Deno.openSync(path, { createNew: true, read: true, write: true }));
   },
-  open(path) {
-    const before = denoDisk.state(path);
-    if (before?.kind !== "file") throw new Deno.errors.NotFound(`No file at ${path}`);
-    const file = new DenoDiskFile(Deno.openSync(path));
-    // A link put there in between leads to another file.
-    if (file.state().stamp === before.stamp) return file;
-    file.close();
-    throw new Deno.errors.NotFound(`The file at ${path} is changing`);
-  },
+  open: (path) => openRegular(path, { read: true }),
+  reopen: (path) => openRegular(path, { read: true, write: true }),
   rename: Deno.renameSync,
   link: Deno.linkSync,
   remove: (path) => Deno.removeSync(path),
@@ -96,6 +95,16 @@ export const denoDisk: Disk = {
     await directory.sync();
   },
 };
+
+function openRegular(path: string, options: Deno.OpenOptions): DiskFile {
+  const before = denoDisk.state(path);
+  if (before?.kind !== "file") throw new Deno.errors.NotFound(`No file at ${path}`);
+  const file = new DenoDiskFile(Deno.openSync(path, options));
+  // A link put there in between leads to another file.
+  if (file.state().stamp === before.stamp) return file;
+  file.close();
+  throw new Deno.errors.NotFound(`The file at ${path} is changing`);
+}
 
 class DenoDiskFile implements DiskFile {
   #file: Deno.FsFile | null;
@@ -134,6 +143,10 @@ class DenoDiskFile implements DiskFile {
     return this.#opened().sync();
   }
 
+  syncNow(): void {
+    this.#opened().syncSync();
+  }
+
   close(): void {
     this.#file?.close();
     this.#file = null;
@@ -170,7 +183,7 @@ export function isForbidden(error: unknown): boolean {
 function stateOf(info: Deno.FileInfo): FileState {
   const modified = info.mtime?.getTime() ?? 0;
   const stamp = `${info.size} ${modified} ${info.ino ?? 0}`;
-  return { kind: kindOf(info), size: info.size, modified, stamp };
+  return { kind: kindOf(info), size: info.size, modified, stamp, links: info.nlink ?? 0 };
 }
 
 function kindOf(entry: { isFile: boolean; isDirectory: boolean }): FileState["kind"] {

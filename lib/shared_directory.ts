@@ -6,7 +6,7 @@
  *     .p2p/lock                     keeps a second peer off
  *     .p2p/index.db                 see `file_index.ts`
  *     .p2p/incoming/                chunks on their way: worth nothing after a restart
- *     .p2p/combined/                files on their way: worth nothing after a restart
+ *     .p2p/combined/                files as they grow, <digest>.<n>: see `growing_files.ts`
  *     .p2p/damaged/                 chunk files that were wrong, set aside
  *
  * A file gets its final name only when it is whole and on the platter, and never takes a name from another.
@@ -50,16 +50,27 @@ export class SharedDirectory {
     }
   }
 
-  /** Makes room for what is on its way, and clears away what an earlier run left there. */
+  /** Makes room for what is on its way, and clears away chunks that an earlier run left there. */
   prepare(): void {
     for (const name of [incoming, combined, damaged]) {
       if (!this.disk.state(this.path(name))) this.disk.makeDirectory(this.path(name), 0o700);
     }
-    for (const name of [incoming, combined]) {
-      for (const entry of this.disk.list(this.path(name))) {
-        if (entry.kind !== "directory") this.disk.remove(this.path(`${name}/${entry.name}`));
-      }
+    for (const entry of this.disk.list(this.path(incoming))) {
+      if (entry.kind !== "directory") this.disk.remove(this.path(`${incoming}/${entry.name}`));
     }
+  }
+
+  /** The files on their way, those of earlier runs too, with the digest that each will have. */
+  combinedFiles(): { hex: string; path: string }[] {
+    return this.disk.list(this.path(combined)).filter(({ kind }) => kind !== "directory")
+      .map(({ name }) => ({ hex: name.split(".")[0]!, path: this.path(`${combined}/${name}`) }));
+  }
+
+  /** Makes a file that is a single chunk a chunk file. Returns the name. */
+  nameChunk(path: string, hex: string): string {
+    const name = `${hex}.0.chunk`;
+    this.disk.rename(path, this.path(name));
+    return name;
   }
 
   /** The path of a name in the directory. */
@@ -87,8 +98,8 @@ export class SharedDirectory {
   }
 
   /**
-   * Gives the file at `path` a free name like `wanted`, a remote one, and takes its old one away. Returns
-   * the name.
+   * Gives the file at `path` a free name like `wanted`, a remote one, besides the one it has: which it loses only
+   * where files can't have two. Returns the name.
    */
   place(path: string, wanted: string): string {
     const safe = localName(wanted, { posix: Deno.build.os !== "windows" });
@@ -128,7 +139,6 @@ export class SharedDirectory {
       if (isMissing(error) || isFull(error)) throw error;
       return this.#moveWithoutLinks(from, to);
     }
-    this.removeQuietly(from);
     return true;
   }
 

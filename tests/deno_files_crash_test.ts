@@ -106,18 +106,29 @@ async function checkGoesOn(path: string, { manifest, bytes, stored }: Interrupte
 
 Deno.test("a file is on the platter before it gets its name, and has it before its chunks go", () =>
   inDirectory(async (path) => {
-    const disk = faultyDisk();
+    const spilt = Promise.withResolvers<void>();
+    const disk = faultyDisk({
+      refuse: (operation) => {
+        if (/^rename .*\.chunk$/.test(operation)) spilt.resolve();
+      },
+    });
     await using here = await opened(path, { disk });
     const { bytes, manifest } = sampleFile("name", 2 * chunkBytes);
+    await here.store.begin(manifest);
+    await give(here.store, manifest.digest, [0, chunkOf(bytes, 0)]);
+    await spilt.promise;
     await download(here.store, manifest, bytes);
     const steps = disk.trace.map((step) => step.replaceAll(`${path}/`, ""));
     const link = steps.findIndex((step) => /^link .* name$/.test(step));
     const lastWrite = steps.findLastIndex((step) => step.startsWith("write .p2p/combined/"));
-    const sync = steps.findIndex((step) => step.startsWith("sync .p2p/combined/"));
-    const syncName = steps.indexOf(`syncDirectory ${path}`);
-    const removal = steps.findIndex((step) => /^remove .*\.chunk$/.test(step));
+    const sync = steps.findLastIndex((step) => step.startsWith("sync .p2p/combined/"));
+    const syncName = steps.findLastIndex((step) => step === `syncDirectory ${path}`);
+    const removals = steps.flatMap((step, at) =>
+      /^remove (.*\.chunk|.p2p\/combined\/.*)$/.test(step) ? [at] : []
+    );
     assert(lastWrite >= 0 && lastWrite < sync && sync < link, steps.join("\n"));
-    assert(link < syncName && syncName < removal, steps.join("\n"));
+    assertEquals(removals.length, 2);
+    assert(link < syncName && removals.every((at) => at > syncName), steps.join("\n"));
   }));
 
 Deno.test("chunks are on the platter a second after they were stored, without being asked", () =>

@@ -327,7 +327,6 @@ Deno.test("a chunk file that changed after it was verified is verified again whe
       "chunk 1 was damaged",
     );
     assertEquals(here.store.partials()[0]!.held, new Uint8Array([0b10100000]));
-    assertEquals(namesIn(`${path}/.p2p/combined`), []);
     Deno.removeSync(chunkPath(2));
     assertEquals(await give(here.store, manifest.digest, [1, chunkOf(bytes, 1)]), "stored");
     await assertRejects(() => here.store.combine(manifest.digest), UserError, "chunk 2 ");
@@ -355,23 +354,118 @@ Deno.test("two sources of one chunk never spoil the file, whichever is wrong", (
     }
   }));
 
-Deno.test("a download ends well without room to put the file together as it comes", () =>
+/** A disk that is full when its files have `capacity` bytes. */
+function smallDisk(path: string, capacity: number) {
+  const sizeOf = (directory: string): number =>
+    [...Deno.readDirSync(directory)].reduce((sum, { name, isDirectory }) => {
+      if (name.startsWith("index.db")) return sum;
+      const inner = `${directory}/${name}`;
+      return sum + (isDirectory ? sizeOf(inner) : Deno.lstatSync(inner).size);
+    }, 0);
+  return faultyDisk({
+    refuse: (operation) => {
+      if (operation.startsWith("write") && sizeOf(path) + chunkBytes > capacity) throw noSpace();
+    },
+  });
+}
+
+/** Resolves when as many chunks have files of their own. */
+async function spilt(path: string, count: number): Promise<void> {
+  for (let tries = 0; tries < 500; tries++) {
+    if (namesIn(path).filter((name) => name.endsWith(".chunk")).length >= count) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  fail(`${count} chunk files are not there`);
+}
+
+Deno.test("a download needs no more room than its file: chunk files give way", () =>
   inDirectory(async (path) => {
-    let left = 3;
-    const disk = faultyDisk({
-      refuse: (operation) => {
-        if (operation.startsWith("write") && operation.includes("/combined/") && left-- === 0) {
-          throw noSpace();
-        }
-      },
-    });
-    await using here = await opened(path, { disk });
-    const { bytes, manifest } = sampleFile("name", 5 * chunkBytes + 1);
+    const { bytes, manifest } = sampleFile("name", 8 * chunkBytes);
+    await using here = await opened(path, { disk: smallDisk(path, 9 * chunkBytes) });
+    await here.store.begin(manifest);
+    for (let chunk = 0; chunk < 4; chunk++) {
+      await give(here.store, manifest.digest, [chunk, chunkOf(bytes, chunk)]);
+    }
+    await spilt(path, 4);
     assertEquals(await download(here.store, manifest, bytes), "name");
     assertEquals(Deno.readFileSync(`${path}/name`), bytes);
-    const isMade = (step: string) => step.startsWith("create") && step.includes("/combined/");
-    assertEquals(disk.trace.filter(isMade).length, 2);
-    assertEquals(namesIn(`${path}/.p2p/combined`), []);
+    assertEquals(namesIn(path), ["name"]);
+  }));
+
+Deno.test("chunk files become a file with little more room than theirs", () =>
+  inDirectory(async (path) => {
+    const { bytes, manifest } = sampleFile("name", 8 * chunkBytes);
+    {
+      await using here = await opened(path);
+      await here.store.begin(manifest);
+      for (let chunk = 0; chunk < 8; chunk++) {
+        await give(here.store, manifest.digest, [chunk, chunkOf(bytes, chunk)]);
+      }
+    }
+    assertEquals(namesIn(path).length, 8);
+    await using here = await opened(path, { disk: smallDisk(path, 10 * chunkBytes) });
+    assertEquals(await here.store.combine(manifest.digest), "name");
+    assertEquals(Deno.readFileSync(`${path}/name`), bytes);
+  }));
+
+Deno.test("a chunk has its own file a second after it came, and is read meanwhile", () =>
+  inDirectory(async (path) => {
+    const { bytes, manifest } = sampleFile("name", 4 * chunkBytes);
+    await using here = await opened(path);
+    await here.store.begin(manifest);
+    await give(here.store, manifest.digest, [2, chunkOf(bytes, 2)]);
+    assertEquals(await readWhole(here.store, manifest.digest, [2, chunkBytes]), chunkOf(bytes, 2));
+    await spilt(path, 1);
+    const name = formatChunkName(manifest.digest, 2);
+    assertEquals(Deno.readFileSync(`${path}/${name}`), chunkOf(bytes, 2));
+    const { partial } = await here.store.rescan();
+    assertEquals(partial, []);
+  }));
+
+Deno.test("chunks without a file of their own outlive a killed process, wrong ones don't", () =>
+  inDirectory(async (path) => {
+    const { bytes, manifest } = sampleFile("name", 5 * chunkBytes + 7);
+    const left = `${path}/left`;
+    const restarted = `${path}/restarted`;
+    Deno.mkdirSync(left);
+    {
+      await using here = await opened(left);
+      await here.store.begin(manifest);
+      for (const chunk of [1, 3, 5]) {
+        await give(here.store, manifest.digest, [chunk, chunkOf(bytes, chunk)]);
+      }
+      const copied = await new Deno.Command("cp", { args: ["-r", left, restarted] }).output();
+      assert(copied.success);
+    }
+    const [grown] = namesIn(`${restarted}/.p2p/combined`);
+    const file = Deno.openSync(`${restarted}/.p2p/combined/${grown}`, { write: true });
+    file.seekSync(3 * chunkBytes + 1000, Deno.SeekMode.Start);
+    file.writeSync(new Uint8Array(5));
+    file.close();
+    await using here = await opened(restarted);
+    assertEquals(here.store.partials()[0]!.held, new Uint8Array([0b01000100]));
+    assertEquals(await download(here.store, manifest, bytes), "name");
+    assertEquals(Deno.readFileSync(`${restarted}/name`), bytes);
+    assertEquals(namesIn(`${restarted}/.p2p/combined`), []);
+  }));
+
+Deno.test("a growing file that got its name before the process was killed is not written to", () =>
+  inDirectory(async (path) => {
+    const { bytes, manifest } = sampleFile("name", 3 * chunkBytes);
+    {
+      await using here = await opened(path);
+      await here.store.begin(manifest);
+      await give(here.store, manifest.digest, [0, chunkOf(bytes, 0)]);
+    }
+    // As if it had been killed right after the link, and the user had then edited the file.
+    Deno.writeFileSync(`${path}/name`, bytes);
+    Deno.linkSync(`${path}/name`, `${path}/.p2p/combined/${manifest.digest.toHex()}.1`);
+    Deno.writeFileSync(`${path}/name`, sample(10));
+    await using here = await opened(path);
+    await here.store.begin(manifest);
+    await give(here.store, manifest.digest, [1, chunkOf(bytes, 1)]);
+    assertEquals(Deno.readFileSync(`${path}/name`), sample(10));
+    assertEquals(await download(here.store, manifest, bytes), "name (2)");
   }));
 
 Deno.test("combine() puts any remote name inside the directory", () =>
@@ -468,9 +562,9 @@ Deno.test("a full disk is told of, and what is there stays and can be used", () 
     await give(here.store, manifest.digest, [1, chunkOf(bytes, 1)]);
     isFull = true;
     await assertRejects(() => here.store.combine(manifest.digest), UserError, "no space left");
-    assertEquals(namesIn(`${path}/.p2p/combined`), []);
     isFull = false;
     assertEquals(await here.store.combine(manifest.digest), "name");
+    assertEquals(namesIn(`${path}/.p2p/combined`), []);
   }));
 
 Deno.test({

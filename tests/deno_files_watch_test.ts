@@ -6,7 +6,6 @@ import {
   chunkBytes,
   chunkOf,
   download,
-  give,
   inDirectory,
   namesIn,
   opened,
@@ -146,10 +145,13 @@ watched("a wrong chunk file is set aside, but not while it is written", {}, asyn
 
 watched("a held chunk that somebody removes is held no more", {}, async (path, { store }) => {
   const { bytes, manifest } = sampleFile("name", 3 * chunkBytes);
+  const name = formatChunkName(manifest.digest, 1);
   await store.begin(manifest);
-  await give(store, manifest.digest, [1, chunkOf(bytes, 1)]);
+  const came = changesOf(store, ({ partial }) => partial.length > 0);
+  Deno.writeFileSync(`${path}/${name}`, chunkOf(bytes, 1));
+  assertEquals((await came).at(-1)!.partial[0]!.held, new Uint8Array([0b01000000]));
   const noticed = changesOf(store, ({ partial }) => partial.length > 0);
-  Deno.removeSync(`${path}/${formatChunkName(manifest.digest, 1)}`);
+  Deno.removeSync(`${path}/${name}`);
   assertEquals((await noticed).at(-1)!.partial[0]!.held, new Uint8Array(1));
 });
 

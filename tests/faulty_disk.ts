@@ -56,6 +56,7 @@ export function faultyDisk(options: FaultyDiskOptions = {}): FaultyDisk {
         const half = bytes.subarray(0, bytes.length >>> 1);
         change(`write ${path}`, () => file.write(bytes, offset), () => file.write(half, offset));
       },
+      syncNow: () => change(`sync ${path}`, () => file.syncNow()),
       sync: () => Promise.try(() => change(`sync ${path}`, () => file.sync())),
       close: () => file.close(),
     };
@@ -67,6 +68,7 @@ export function faultyDisk(options: FaultyDiskOptions = {}): FaultyDisk {
     state: (path) => (alive(), denoDisk.state(path)),
     list: (path) => (alive(), denoDisk.list(path)),
     open: (path) => (alive(), wrap(denoDisk.open(path), path)),
+    reopen: (path) => (alive(), wrap(denoDisk.reopen(path), path)),
     create: (path) => change(`create ${path}`, () => wrap(denoDisk.create(path), path)),
     makeDirectory: (path, mode) =>
       change(`makeDirectory ${path}`, () => denoDisk.makeDirectory(path, mode)),

@@ -113,6 +113,7 @@ function disturbed(happen: () => void): Disk {
         readNext: (into) => (once(), file.readNext(into)),
         write: (bytes, offset) => file.write(bytes, offset),
         sync: () => file.sync(),
+        syncNow: () => file.syncNow(),
         close: () => file.close(),
       };
     },

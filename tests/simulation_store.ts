@@ -122,6 +122,7 @@ export class SimulationStore extends MemoryStore {
   override openChunk(digest: Uint8Array, chunk: number): ChunkWriter {
     const writer = super.openChunk(digest, chunk);
     return {
+      room: () => writer.room(),
       write: (bytes) => writer.write(bytes),
       finish: async () => {
         await this.#work();
