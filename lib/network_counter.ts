@@ -12,6 +12,9 @@ const ipv6BlockBytes = 6;
 
 const ipv4BlockBytes = 3;
 
+/** Stands for all of it. */
+const loopback = "loopback";
+
 /** A name for the network that an IP address belongs to. */
 export function networkOf(ip: string): string {
   if (!isIPv6(ip)) return ip;
@@ -27,6 +30,9 @@ export function blockOf(ip: string): string {
 export class NetworkCounter {
   readonly #nameOf: (ip: string) => string;
   readonly #counts = new Map<string, number>();
+  /** The address that was last asked about, and its network: the same one announces thousands of files. */
+  #lastIp = "";
+  #lastNetwork = "";
 
   constructor(nameOf: (ip: string) => string = networkOf) {
     this.#nameOf = nameOf;
@@ -34,14 +40,22 @@ export class NetworkCounter {
 
   /** 0 for loopback. */
   count(ip: string): number {
-    return this.#counts.get(this.#nameOf(ip)) ?? 0;
+    return this.#counts.get(this.#networkOf(ip)) ?? 0;
   }
 
   add(ip: string, change: number): void {
-    if (isLoopback(ip)) return;
-    const network = this.#nameOf(ip);
+    const network = this.#networkOf(ip);
+    if (network === loopback) return;
     const count = (this.#counts.get(network) ?? 0) + change;
     if (count > 0) this.#counts.set(network, count);
     else this.#counts.delete(network);
+  }
+
+  #networkOf(ip: string): string {
+    if (ip !== this.#lastIp) {
+      this.#lastIp = ip;
+      this.#lastNetwork = isLoopback(ip) ? loopback : this.#nameOf(ip);
+    }
+    return this.#lastNetwork;
   }
 }

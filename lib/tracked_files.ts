@@ -142,8 +142,6 @@ interface TrackedName {
 
 type Announcers = "announcers" | "awayAnnouncers";
 
-const encoder = new TextEncoder();
-
 export interface TrackedFilesOptions {
   random: Random;
   /** This life of the tracker. */
@@ -338,7 +336,7 @@ export class TrackedFiles {
       peer,
       file,
       claim: claimOf(file, announced.length, chunkCount),
-      names: [...new Set(announced.names)],
+      names: announced.names.length === 1 ? [...announced.names] : [...new Set(announced.names)],
       held,
       chunks: held === null ? chunkCount : countBits(held),
       slot: 0,
@@ -441,7 +439,7 @@ export class TrackedFiles {
 
   /** After statements came or went: elects the length, forgets what nobody holds, notes changed rows. */
   #settle(file: TrackedFile, before: Counts): void {
-    file.claims = file.claims.filter((claim) => claimSize(claim) > 0);
+    if (file.claims.some(isEmpty)) file.claims = file.claims.filter((claim) => !isEmpty(claim));
     for (const claim of file.claims) {
       if (claimSize(claim) > claimSize(file.elected)) file.elected = claim;
     }
@@ -465,7 +463,7 @@ export class TrackedFiles {
     }
     const { namesPerFile, rows } = this.#limits;
     if (file.names.length >= namesPerFile || this.#rowCount >= rows) return false;
-    const bytes = encoder.encode(name).length;
+    const bytes = utf8BytesOf(name);
     const row = { file, name, bytes, announcers: 0, awayAnnouncers: 0, listed: false };
     row[by]++;
     file.names.push(row);
@@ -557,6 +555,20 @@ function ownClaimOf({ claims, elected }: TrackedFile): Claim {
 
 function claimSize(claim: Claim): number {
   return claim.seeders.length + claim.leechers.length + claim.awaySeeders + claim.awayLeechers;
+}
+
+function isEmpty(claim: Claim): boolean {
+  return claimSize(claim) === 0;
+}
+
+/** What a text takes in UTF-8, without writing it. */
+function utf8BytesOf(text: string): number {
+  let bytes = text.length;
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at);
+    if (unit > 0x7f) bytes += unit > 0x7ff && (unit < 0xd800 || unit > 0xdfff) ? 2 : 1;
+  }
+  return bytes;
 }
 
 function place(holding: Holding): void {

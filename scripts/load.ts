@@ -6,6 +6,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { type Asked, type LoadCommand, type LoadReport } from "./load_worker.ts";
 import { type Child, LoadWorker, startTracker } from "./load_processes.ts";
+import { runGroup } from "./load_group.ts";
 import { Latencies } from "./load_latencies.ts";
 
 const help = `deno task load [OPTIONS]
@@ -19,7 +20,12 @@ const help = `deno task load [OPTIONS]
   --haves N         haves per second offered (default 60000)
   --rate N          questions per second offered (default 2000)
   --files N         files in the large announcement (default 10000)
+  --group           two trackers over a Redis of their own instead; phases introduce, failover,
+                    outage
+  --outage SECONDS  how long Redis is stopped (default 30)
   --inspect         profile the tracker: writes a .cpuprofile to the working directory`;
+
+const allPhases = "join,idle,announce,haves,peers,introduce,list,failover,outage";
 
 /** Dials under way in one process. */
 const parallelJoins = 32;
@@ -37,11 +43,14 @@ interface Plan {
   rate: number;
   files: number;
   inspect: boolean;
+  group: boolean;
+  outageSeconds: number;
 }
 
 async function main(): Promise<void> {
   const plan = planOf(Deno.args);
   if (plan === null) return console.log(help);
+  if (plan.group) return await runGroup(plan);
   const state = await Deno.makeTempDir({ prefix: "load-" });
   const runtime = plan.inspect ? ["--cpu-prof", `--cpu-prof-dir=${Deno.cwd()}`] : [];
   const { child: tracker, link } = await startTracker({ state, runtime });
@@ -58,8 +67,8 @@ async function main(): Promise<void> {
 
 function planOf(args: string[]): Plan | null {
   const given = parseArgs(args, {
-    boolean: ["tcp", "inspect", "help"],
-    string: ["peers", "workers", "phases", "idle", "seconds", "haves", "rate", "files"],
+    boolean: ["tcp", "inspect", "group", "help"],
+    string: ["outage", "peers", "workers", "phases", "idle", "seconds", "haves", "rate", "files"],
   });
   if (given.help) return null;
   const number = (text: string | undefined, otherwise: number) => Number(text ?? otherwise);
@@ -67,13 +76,15 @@ function planOf(args: string[]): Plan | null {
     peers: number(given.peers, 1_000),
     workers: number(given.workers, 2),
     tcp: given.tcp ?? false,
-    phases: (given.phases ?? "join,idle,announce,haves,peers,introduce,list").split(","),
+    phases: (given.phases ?? allPhases).split(","),
     idleSeconds: number(given.idle, 30),
     seconds: number(given.seconds, 5),
     haves: number(given.haves, 60_000),
     rate: number(given.rate, 2_000),
     files: number(given.files, 10_000),
     inspect: given.inspect ?? false,
+    group: given.group ?? false,
+    outageSeconds: number(given.outage, 30),
   };
 }
 

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { createInterface } from "node:readline";
 import { maxChunkBytes, maxFileBytes, minChunkBytes } from "../lib/constants.ts";
-import { systemClock } from "../lib/deno_clock.ts";
+import { systemClock, systemRandom } from "../lib/deno_clock.ts";
 import { QuicEndpoint } from "../lib/deno_quic.ts";
 import { TcpEndpoint } from "../lib/deno_tcp.ts";
 import { parseJoinLink } from "../lib/join_link.ts";
@@ -13,6 +13,7 @@ import { generateIdentity } from "../lib/key_file.ts";
 import type { Endpoint } from "../lib/ports.ts";
 import type { Question } from "../lib/tracker_client.ts";
 import { type AnnouncedFile, batchAnnouncements } from "../lib/tracker_messages.ts";
+import { TrackerLink } from "../lib/tracker_link.ts";
 import { LoadPeer } from "./load_peer.ts";
 import { Latencies } from "./load_latencies.ts";
 
@@ -37,7 +38,10 @@ export type LoadCommand =
   | { type: "haves"; peers: number; seconds: number; perSecond: number }
   /** Questions of each kind per second, to the peers in turn. */
   | { type: "ask"; seconds: number; rates: Partial<Record<Asked, number>> }
-  /** Tells when each peer that loses its tracker is back at another. */
+  /** Peers as the program has them join, which know all the trackers in the link. */
+  | { type: "link"; link: string; first: number; count: number; parallel: number }
+  /** From the moment of the command: how long until each peer that loses its tracker is back at one. */
+  | { type: "back"; seconds: number }
   | { type: "end" };
 
 export type Asked = "peers" | "introduce" | "list";
@@ -68,6 +72,9 @@ export function fileOf(peer: number): AnnouncedFile {
 
 class Worker {
   readonly #peers: LoadPeer[] = [];
+  readonly #links: TrackerLink[] = [];
+  /** When each of these last came back. */
+  readonly #joinedMs: number[] = [];
   readonly #endpoints: Endpoint[] = [];
   /** The number of the first peer. */
   #first = 0;
@@ -83,6 +90,10 @@ class Worker {
         return await this.#haves(command);
       case "ask":
         return await this.#ask(command);
+      case "link":
+        return await this.#link(command);
+      case "back":
+        return await this.#back(command.seconds);
       case "end":
         for (const endpoint of this.#endpoints) await endpoint.close();
         return reportOf(new Latencies(), 0, 0);
@@ -121,6 +132,51 @@ class Worker {
       }
     };
     await Promise.all(Array.from({ length: parallel }, joinOneByOne));
+    return reportOf(latencies, performance.now() - beganMs, failed);
+  }
+
+  async #link(command: Extract<LoadCommand, { type: "link" }>): Promise<LoadReport> {
+    const { first, count, parallel } = command;
+    const link = parseJoinLink(command.link);
+    const latencies = new Latencies();
+    const beganMs = performance.now();
+    let next = 0;
+    const connectOneByOne = async () => {
+      while (next < count) {
+        const number = next++;
+        const identity = generateIdentity();
+        if (number < portCount) {
+          this.#endpoints.push(QuicEndpoint.listen({ host: "127.0.0.1", port: 0, identity }));
+        }
+        const peer = new TrackerLink({
+          link,
+          identity,
+          endpoints: [this.#endpoints[number % portCount]!],
+          resolve: (host) => Promise.resolve([host]),
+          clock: systemClock,
+          random: systemRandom,
+          local: { listenPort: 7401, hosts: [], nat: "unknown" },
+        });
+        peer.listen({ onJoined: () => this.#joinedMs[number] = performance.now() });
+        peer.announce([fileOf(first + number)]);
+        this.#links.push(peer);
+        const startedMs = performance.now();
+        await peer.connect({ timeoutMs: 30_000 });
+        latencies.add(performance.now() - startedMs);
+      }
+    };
+    await Promise.all(Array.from({ length: parallel }, connectOneByOne));
+    return reportOf(latencies, performance.now() - beganMs, 0);
+  }
+
+  async #back(seconds: number): Promise<LoadReport> {
+    const beganMs = performance.now();
+    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+    const latencies = new Latencies();
+    for (const joinedMs of this.#joinedMs) {
+      if (joinedMs > beganMs) latencies.add(joinedMs - beganMs);
+    }
+    const failed = this.#links.filter(({ state }) => state !== "connected").length;
     return reportOf(latencies, performance.now() - beganMs, failed);
   }
 
