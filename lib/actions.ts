@@ -14,6 +14,7 @@ import type {
   TrackerView,
 } from "./control.ts";
 import { hasEnded } from "./download_queue.ts";
+import { adviceOn } from "./doctor_advice.ts";
 import { exitCode, UserError } from "./errors.ts";
 import {
   type Column,
@@ -230,6 +231,10 @@ const checkTitles: Record<DoctorCheck["check"], string> = {
   "public-address": "public address",
   "listen-port": "port to listen on",
   "nat": "nat",
+  "directory": "directory",
+  "disk-space": "disk space",
+  "keys": "keys",
+  "clock": "clock",
 };
 
 const checkTitleColumns = Math.max(...Object.values(checkTitles).map((title) => title.length));
@@ -239,14 +244,23 @@ export async function runDoctor(
   context: ActionContext,
 ): Promise<number> {
   const { factory, settings, stop } = context;
-  const bad = new Set<DoctorCheck["check"]>();
+  const checks: DoctorCheck[] = [];
   const options = { settings, running: running?.status() ?? null, signal: stop };
   await factory.examine(options, (check) => {
-    if (check.outcome === "bad") bad.add(check.check);
+    checks.push(check);
     printCheck(check, context);
   });
-  if (bad.has("tracker-quic") && bad.has("tracker-tcp")) return exitCode.unreachable;
-  return bad.has("listen-port") ? exitCode.failed : exitCode.done;
+  printAdvice(adviceOn(checks), context);
+  const isBad = (name: DoctorCheck["check"]) =>
+    checks.some(({ check, outcome }) => check === name && outcome === "bad");
+  if (isBad("tracker-quic") && isBad("tracker-tcp")) return exitCode.unreachable;
+  return isBad("listen-port") || isBad("directory") ? exitCode.failed : exitCode.done;
+}
+
+function printAdvice(advice: readonly string[], { output, settings }: ActionContext): void {
+  if (settings.json) return output.print(jsonLine({ event: "advice", todo: advice }));
+  if (advice.length === 0) return output.print("\nnothing has to be done");
+  output.print(["", "what to do:", ...advice.map((line) => `  - ${line}`)].join("\n"));
 }
 
 function printCheck({ check, outcome, detail }: DoctorCheck, context: ActionContext): void {

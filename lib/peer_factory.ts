@@ -74,7 +74,11 @@ export interface DoctorCheck {
     | "ipv6"
     | "public-address"
     | "listen-port"
-    | "nat";
+    | "nat"
+    | "directory"
+    | "disk-space"
+    | "keys"
+    | "clock";
   outcome: "good" | "bad" | "unknown";
   detail: string;
 }

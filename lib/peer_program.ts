@@ -25,7 +25,11 @@ export const realFactory: PeerFactory = {
   visit: visitRealTracker,
   digest: digestFile,
   verify: verifyDirectory,
-  examine: examineNetwork,
+  examine: async (options, onCheck) => {
+    await examineNetwork(options, onCheck);
+    const { examineDirectory } = await import("./directory_checkup.ts");
+    examineDirectory(options.settings.dir, onCheck);
+  },
   reach: reachRunning,
   openDesk: async (settings, desk) => {
     const { openControlSocket } = await import("./control_socket.ts");

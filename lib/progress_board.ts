@@ -5,7 +5,15 @@
 import { displayName } from "./file_name.ts";
 import type { Download, DownloadStatus } from "./control.ts";
 import { exitCode, UserError } from "./errors.ts";
-import { formatComplete, formatCount, formatProgress, formatProgressLine } from "./format.ts";
+import {
+  formatBytes,
+  formatComplete,
+  formatCount,
+  formatProgress,
+  formatProgressLine,
+  formatRate,
+  shorten,
+} from "./format.ts";
 import { completeRecord, jsonLine, progressRecord } from "./json_output.ts";
 import { noteError, type Output, OutputClosed } from "./output.ts";
 import type { Clock, Timer } from "./ports.ts";
@@ -143,8 +151,20 @@ export class ProgressBoard {
     const drawn = all.slice(0, maxDrawnDownloads);
     const options = { width: output.liveWidth, style: output.noteStyle };
     const lines = drawn.map(({ download }) => formatProgress(download.status(), options));
-    if (all.length > drawn.length) lines.push(`and ${all.length - drawn.length} more downloads`);
+    if (all.length > 1) lines.push(shorten(this.#summary(all), output.liveWidth));
     output.live(lines);
+  }
+
+  /** `12 downloads, 8 of them queued: 40 of 120 MiB, 12.3 MiB/s`. */
+  #summary(all: readonly Watched[]): string {
+    const states = all.map(({ download }) => download.status());
+    const queued = states.filter(({ state }) => state === "queued").length;
+    const have = states.reduce((sum, each) => sum + bytesOf(each), 0);
+    const total = states.reduce((sum, { length }) => sum + length, 0);
+    const rate = states.reduce((sum, { bytesPerSecond }) => sum + bytesPerSecond, 0);
+    const waiting = queued === 0 ? "" : `, ${queued} of them queued`;
+    const amounts = `${formatBytes(have)} of ${formatBytes(total)}, ${formatRate(rate)}`;
+    return `${formatCount(all.length, "download")}${waiting}: ${amounts}`;
   }
 
   #tellEnd(status: DownloadStatus): number {
@@ -173,4 +193,8 @@ export class ProgressBoard {
       return null;
     }
   }
+}
+
+function bytesOf({ length, have, chunks }: DownloadStatus): number {
+  return chunks === 0 ? length : length * have / chunks;
 }

@@ -19,9 +19,14 @@ export interface QrOptions {
   width: number;
 }
 
+/** The matrix; true is dark. */
+export function qrModules(text: string): boolean[][] {
+  return encodeQr(text, "raw", { border: borderModules, ecc: "low" });
+}
+
 /** Lines, or null if it doesn't fit. */
 export function qrLines(text: string, { hasColours, width }: QrOptions): string[] | null {
-  const modules = encodeQr(text, "raw", { border: borderModules, ecc: "low" });
+  const modules = qrModules(text);
   if (modules.length > width) return null;
   const lines: string[] = [];
   for (let row = 0; row < modules.length; row += 2) {

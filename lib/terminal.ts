@@ -25,6 +25,7 @@ const usualColumns = 80;
 const usualRows = 24;
 
 const eraseBelow = "\x1b[J";
+const eraseRight = "\x1b[K";
 
 /** The line being typed, as the terminal must know it to draw around it. */
 interface TypedLine {
@@ -83,7 +84,17 @@ export class Terminal implements Output {
   live(lines: readonly string[]): void {
     if (!this.isLive || (lines.length === 0 && this.#drawnRows === 0)) return;
     const shown = lines.slice(0, Math.max(1, screenSize().rows - 3));
+    if (this.#typed === null) return this.#overwrite(shown);
     this.#above(() => void (this.#lines = shown));
+  }
+
+  /** In one piece, each line over the one that was there: nothing flickers. */
+  #overwrite(lines: readonly string[]): void {
+    const up = this.#drawnRows > 0 ? `\x1b[${this.#drawnRows}A` : "";
+    const text = lines.map((line) => `${line}${eraseRight}\n`).join("");
+    this.#lines = lines;
+    this.#drawnRows = lines.length;
+    writeNote(`\r${up}${text}${eraseBelow}`);
   }
 
   /** Says which line is being typed, at the cursor; null when it is given up. */

@@ -2,7 +2,7 @@
  * The tracker's command line, parsed. Everything wrong with it is a `UserError` of code `usage`; no message
  * repeats the join secret.
  */
-import { canonicalIp } from "./address.ts";
+import { canonicalIp, parseAddress, type SocketAddress } from "./address.ts";
 import { defaultTrackerPort, maxSecretBytes } from "./constants.ts";
 import { UserError } from "./errors.ts";
 import { displayName } from "./file_name.ts";
@@ -30,6 +30,8 @@ export interface TrackerSettings {
   relayRate: number;
   /** What is shared with other trackers: an address of Redis; null: nothing, this one is alone. */
   store: string | null;
+  /** Where the status page is to be; null: nowhere. */
+  http: SocketAddress | null;
   json: boolean;
 }
 
@@ -69,6 +71,11 @@ const options: readonly Option[] = [
     name: "store",
     value: "URL",
     summary: "act as one with the trackers at this redis://... (default: memory:)",
+  },
+  {
+    name: "http",
+    value: "HOST:PORT",
+    summary: "show a status page there, and numbers for Prometheus at /metrics",
   },
   { name: "json", summary: "print JSON, one object per line" },
   { name: "help", short: "h", summary: "print this help and exit" },
@@ -129,6 +136,7 @@ export function parseTrackerOptions(
       relay: !given.has("no-relay"),
       relayRate: parseRate(given.get("relay-rate") ?? "0", "--relay-rate"),
       store: parseStore(given.get("store") ?? environment("P2P_STORE")),
+      http: parsePageAddress(given.get("http")),
       json: given.has("json"),
     },
   };
@@ -200,6 +208,19 @@ function parsePort(text: string | undefined): number {
   if (text === undefined) return defaultTrackerPort;
   if (/^\d{1,5}$/.test(text) && Number(text) <= maxPort) return Number(text);
   throw usage(`--port is no port number: "${shown(text)}"`, `ports are 0 to ${maxPort}`);
+}
+
+/** An IP of this machine, or `localhost`. */
+function parsePageAddress(text: string | undefined): SocketAddress | null {
+  if (text === undefined) return null;
+  try {
+    return parseAddress(text.replace(/^localhost:/i, "127.0.0.1:").replace(/^:/, "0.0.0.0:"));
+  } catch {
+    throw usage(
+      `--http is no address and port: "${shown(text)}"`,
+      "127.0.0.1:7480 for this machine, 0.0.0.0:7480 for all",
+    );
+  }
 }
 
 function parseSecret(option: string | undefined, variable: string | undefined): string | null {

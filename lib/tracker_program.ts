@@ -4,7 +4,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { canonicalIp, isIPv6, isLoopback, isPrivate, isUnspecified } from "./address.ts";
-import config from "../deno.json" with { type: "json" };
+import { buildInfo } from "./build_info.ts";
 import { systemClock, systemRandom } from "./deno_clock.ts";
 import { openTrackerEndpoints } from "./deno_endpoints.ts";
 import { openNatServices } from "./deno_nat_services.ts";
@@ -100,7 +100,7 @@ export async function runTracker(args: readonly string[]): Promise<number> {
   try {
     const invocation = parseTrackerOptions(args, (name) => Deno.env.get(name));
     if (invocation.action === "help") print(trackerHelp());
-    if (invocation.action === "version") print(`tracker ${config.version}`);
+    if (invocation.action === "version") print(`tracker ${buildInfo()}`);
     if (invocation.action === "run") await runUntilStopped(invocation.settings);
     return exitCode.done;
   } catch (error) {
@@ -115,14 +115,47 @@ async function runUntilStopped(settings: TrackerSettings): Promise<void> {
   const directory = settings.stateDirectory ?? defaultStateDirectory();
   const identity = loadIdentity(join(directory, keyFileName));
   const stopped = untilSignal();
-  const tracker = await startTracker({ ...settings, identity, onNotice: printError });
-  print(
-    settings.json
-      ? JSON.stringify({ event: "ready", link: tracker.linkText })
-      : `join link: ${tracker.linkText}`,
-  );
+  const onNotice = settings.json ? printRecord : printError;
+  const tracker = await startTracker({ ...settings, identity, onNotice });
+  const page = await openPage(tracker, { settings, identity });
+  if (settings.json) {
+    const ready = { event: "ready", link: tracker.linkText };
+    print(JSON.stringify(page === null ? ready : { ...ready, page: page.url }));
+  } else {
+    print(`join link: ${tracker.linkText}`);
+    if (page !== null) print(`status page: ${page.url}`);
+  }
   await stopped;
+  await page?.close();
   await tracker.close();
+}
+
+/** Null if none is wanted. What it needs is loaded only then. */
+async function openPage(
+  tracker: RunningTracker,
+  { settings, identity }: { settings: TrackerSettings; identity: Identity },
+): Promise<{ url: string; close(): Promise<void> } | null> {
+  if (settings.http === null) return null;
+  const { openTrackerPage } = await import("./tracker_page_server.ts");
+  try {
+    return openTrackerPage({
+      node: tracker.node,
+      identity,
+      secret: settings.secret,
+      link: tracker.linkText,
+      address: settings.http,
+      host: tracker.link.hosts[0].host,
+    });
+  } catch (error) {
+    await tracker.close();
+    throw error;
+  }
+}
+
+/** A notice as a line of a log that a program reads. */
+function printRecord(text: string): void {
+  const time = new Date(systemClock.wallTime()).toISOString();
+  writeAll(Deno.stderr, `${JSON.stringify({ time, level: "info", text })}\n`);
 }
 
 /** Resolves at Ctrl-C or when the system asks the process to end; a second time ends it at once. */

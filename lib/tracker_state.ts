@@ -249,7 +249,7 @@ export class TrackerState {
   }
 
   /** A random sample of a file's holders here, the asker left out. */
-  holders(asker: TrackedPeer, digest: Uint8Array): HolderRow[] | Failure {
+  holders(asker: Pick<TrackedPeer, "key">, digest: Uint8Array): HolderRow[] | Failure {
     return this.#files.holders(asker.key, digest);
   }
 

@@ -9,9 +9,13 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { parseArgs } from "@std/cli/parse-args";
 import config from "../deno.json" with { type: "json" };
+import { currentCommit } from "../lib/build_info.ts";
 
 const root = join(import.meta.dirname ?? ".", "..");
 const dist = join(root, "dist");
+
+/** What a compiled program says of itself with `--version`: see `lib/build_info.ts`. */
+const commitFile = join(dist, "commit.txt");
 
 const targets = [
   "x86_64-unknown-linux-gnu",
@@ -29,7 +33,8 @@ export const permissions: Record<string, string[]> = {
   peer: [
     ...common,
     "--allow-env=P2P_TRACKER,P2P_SECRET,P2P_TRANSPORT,NO_COLOR,TERM,COLUMNS,LINES,NODE_DEBUG",
-    "--allow-sys=networkInterfaces,homedir",
+    // `statfs` tells `peer doctor` how much room there is.
+    "--allow-sys=networkInterfaces,homedir,statfs",
   ],
   tracker: [
     ...common,
@@ -46,6 +51,7 @@ if (import.meta.main) Deno.exit(await main());
 async function main(): Promise<number> {
   const { release } = parseArgs(Deno.args, { boolean: ["release"] });
   await Deno.mkdir(dist, { recursive: true });
+  await Deno.writeTextFile(commitFile, `${currentCommit(root) ?? ""}\n`);
   const made: string[] = [];
   for (const target of release ? targets : [Deno.build.target]) {
     for (const program of Object.keys(permissions)) {
@@ -55,6 +61,7 @@ async function main(): Promise<number> {
       made.push(path);
     }
   }
+  await Deno.remove(commitFile);
   if (release) await writeSums(made);
   return 0;
 }
@@ -68,6 +75,7 @@ async function compile(
       "compile",
       "--quiet",
       ...permissions[program] ?? [],
+      ...["--include", commitFile],
       ...(workers[program] ?? []).flatMap((path) => ["--include", path]),
       "--target",
       target,

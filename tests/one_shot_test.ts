@@ -324,8 +324,10 @@ Deno.test("doctor's exit code tells a lost tracker from a bad port", async () =>
   ];
   assertEquals(await run(`${tracked} doctor`), exitCode.done);
   assertEquals(output.printed[0], "no  tracker over quic  no answer in 5 s");
+  assertEquals(output.printed.at(-1), "\nnothing has to be done", "TCP is there");
   factory.checks = [{ check: "listen-port", outcome: "bad", detail: "in use" }];
   assertEquals(await run(`${tracked} doctor`), exitCode.failed);
+  assert(output.printed.at(-1)?.startsWith("\nwhat to do:\n  - choose another port"));
   factory.checks = [
     { check: "tracker-quic", outcome: "bad", detail: "" },
     { check: "tracker-tcp", outcome: "bad", detail: "" },

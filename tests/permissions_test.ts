@@ -12,6 +12,11 @@ Deno.test("the programs ask for the network, their files, and the few facts that
     "--allow-write",
     "--no-prompt",
   ]);
+  const facts = Object.values(permissions).flat().filter((flag) => flag.startsWith("--allow-sys"));
+  assertEquals(facts, [
+    "--allow-sys=networkInterfaces,homedir,statfs",
+    "--allow-sys=networkInterfaces,homedir",
+  ]);
   const limited = Object.values(permissions).flat().filter((flag) => /-(env|sys)/.test(flag));
   assertEquals(limited.filter((flag) => !flag.includes("=")), []);
 });

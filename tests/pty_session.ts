@@ -6,8 +6,8 @@ import { commandOf, patienceMs, type Playground, type ProgramName, within } from
 
 export const key = { tab: "\t", enter: "\r", interrupt: "\x03", end: "\x04", up: "\x1b[A" };
 
-const columns = 100;
-const rows = 30;
+/** As wide and high as most tests want it. */
+const usualSize = { columns: 100, rows: 30 };
 
 /** Why there are no pseudo-terminals here; null if there are. */
 export const whyNoPty: string | null = await lookForScript();
@@ -27,6 +27,7 @@ export class PtySession implements AsyncDisposable {
     place: Playground,
     [name, ...words]: [ProgramName, ...string[]],
     environment: Record<string, string> = {},
+    { columns, rows } = usualSize,
   ) {
     const command = [...commandOf(name), ...words].map(shellWord).join(" ");
     const line = `stty cols ${columns} rows ${rows}; exec ${command}`;

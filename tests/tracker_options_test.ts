@@ -29,6 +29,7 @@ Deno.test("parseTrackerOptions() has defaults for everything", () => {
     relay: true,
     relayRate: 0,
     store: null,
+    http: null,
     json: false,
   });
 });
@@ -37,7 +38,7 @@ Deno.test("parseTrackerOptions() takes every option, with = or as two words", ()
   const words = [
     ...["--host", "::1", "--port=0", "--public", "Tracker.Example", "--secret=a=b c"],
     ...["--state", "dir", "--no-relay", "--relay-rate", "2MiB", "--json"],
-    ...["--store", "redis://127.0.0.1:6379"],
+    ...["--store", "redis://127.0.0.1:6379", "--http=localhost:7480"],
   ];
   assertEquals(settingsOf(words), {
     host: "::1",
@@ -47,6 +48,7 @@ Deno.test("parseTrackerOptions() takes every option, with = or as two words", ()
     stateDirectory: "dir",
     relay: false,
     relayRate: 2 * 1024 * 1024,
+    http: { ip: "127.0.0.1", port: 7480 },
     store: "redis://127.0.0.1:6379",
     json: true,
   });

@@ -191,7 +191,11 @@ Deno.test("tracker explains wrong usage with exit code 2, and prints help and ve
     const help = await place.start("tracker", ["--help"]).end();
     assertEquals([help.code, help.lines.join("\n").trimEnd()], [0, trackerHelp()]);
     const version = await place.start("tracker", ["--version"]).end();
-    assert(/^tracker \d+\.\d+\.\d+$/.test(version.lines.join("\n")));
+    assert(
+      /^tracker \d+\.\d+\.\d+ \((commit [0-9a-f]{10}, )?Deno \d+\.\d+\.\d+\)$/.test(
+        version.lines.join("\n"),
+      ),
+    );
   }));
 
 Deno.test("startTracker() names an address that others can reach", async () => {
@@ -211,3 +215,29 @@ Deno.test("startTracker() names an address that others can reach", async () => {
   assertEquals(named.linkText, named.linkText.replace(/\/\/.*:/, "//tracker.example:"));
   assertEquals(parseJoinLink(named.linkText), named.link);
 });
+
+Deno.test("tracker shows its page, its numbers and that it lives, and with a secret only to who has the link", () =>
+  inPlayground(async (place) => {
+    const text = async (url: string) => {
+      const response = await fetch(url);
+      return `${response.status} ${await response.text()}`;
+    };
+    for (const secret of [[], ["--secret", "open sesame"]]) {
+      const args = ["--host", "127.0.0.1", "--port", "0", "--http", "127.0.0.1:0", "--json"];
+      const state = ["--state", await place.directory()];
+      const program = place.start("tracker", [...args, ...state, ...secret]);
+      const { link, page } = await program.event(({ event }) => event === "ready", "ready");
+      const { origin, pathname } = new URL(String(page));
+      assertEquals(pathname === "/", secret.length === 0);
+      await withPeer(String(link), async (holder) => {
+        holder.announce(announced);
+        await listedNames(holder, "film");
+        assert((await text(String(page))).includes(">film</a>"));
+        assert((await text(`${page}metrics`)).includes("p2p_tracker_files 1\n"));
+      });
+      assertEquals(await text(`${origin}/healthz`), "200 ok\n");
+      const bare = await text(`${origin}/`);
+      assertEquals(bare.startsWith("403 "), secret.length > 0, bare);
+      assertEquals((await program.stop()).code, 0);
+    }
+  }));

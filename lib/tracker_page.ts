@@ -1,0 +1,273 @@
+/**
+ * The tracker's status page: files, how healthy their swarms are, who holds one. It changes nothing, and tells less
+ * than any peer may ask for: no addresses, and who holds a file only, as a sample, of the file that is looked at.
+ *
+ *     GET /healthz             "ok", always
+ *     GET /…                   the page; `?q=` narrows the list, `?file=DIGEST` shows who holds it
+ *     GET /…events             its parts as they change
+ *     GET /…metrics            for Prometheus
+ *
+ * A tracker with a join secret tells nothing without it: then `…` begins with a token, made of the tracker's key and
+ * the secret, that stands in the link printed at the start; for `/metrics` it may be a bearer token instead. Without
+ * a secret everybody may join and ask, so everybody may look.
+ */
+import { EventFeed, type Parts } from "./event_feed.ts";
+import { displayName } from "./file_name.ts";
+import { formatBytes, formatCount, formatDuration } from "./format.ts";
+import { type Html, html } from "./html.ts";
+import { encodeId } from "./identity.ts";
+import { metricsContentType, type MetricsRegistry } from "./metrics.ts";
+import {
+  frame,
+  refusalOf,
+  respond,
+  respondEvents,
+  respondPage,
+  respondResource,
+} from "./page_parts.ts";
+import type { Clock } from "./ports.ts";
+import { constantTimeEqual } from "./secret.ts";
+import type { HolderRow, ListedRow } from "./tracker_messages.ts";
+import { chunkCountOf } from "./manifest.ts";
+
+/** Rows that are looked through, and shown. */
+const maxListed = 20_000;
+const maxShown = 200;
+const maxHoldersShown = 100;
+
+/** Seeders from which on a file survives that one of them goes. */
+const healthySeeders = 2;
+
+const shownPeerLetters = 8;
+const shownDigestDigits = 12;
+const maxQueryCharacters = 200;
+
+/** What the page needs of a tracker. */
+export interface TrackerSight {
+  statistics(): { peers: number; files: number; introductions: number; relayed: number };
+  list(limit: number): ListedRow[];
+  /** A sample of who holds a file. */
+  holders(digest: Uint8Array): HolderRow[];
+}
+
+export interface TrackerPageOptions {
+  sight: TrackerSight;
+  metrics: MetricsRegistry;
+  /** Null: everybody may look. */
+  token: string | null;
+  /** As they may stand in the Host header; null: any. */
+  hosts: readonly string[] | null;
+  /** The join link; null if it is nobody's who only looks. */
+  link: string | null;
+  version: string;
+  clock: Clock;
+}
+
+interface Look {
+  query: string;
+  /** In hex; "" for none. */
+  file: string;
+}
+
+export class TrackerPage {
+  readonly #options: TrackerPageOptions;
+  readonly #feed: EventFeed;
+  readonly #startedAt: number;
+
+  constructor(options: TrackerPageOptions) {
+    this.#options = options;
+    this.#feed = new EventFeed(options.clock);
+    this.#startedAt = options.clock.now();
+  }
+
+  close(): void {
+    this.#feed.close();
+  }
+
+  /** Never rejects. */
+  handle(request: Request): Promise<Response> {
+    return Promise.resolve(this.#answer(request));
+  }
+
+  #answer(request: Request): Response {
+    const url = new URL(request.url);
+    if (request.method !== "GET" && request.method !== "HEAD") {
+      return respond("GET only.\n", { status: 405, headers: { allow: "GET, HEAD" } });
+    }
+    if (url.pathname === "/healthz") return respond("ok\n");
+    const refusal = refusalOf(request, this.#options);
+    if (refusal !== null) return refusal;
+    if (url.pathname === "/metrics" && this.#bears(request)) return this.#metrics();
+    const name = this.#nameIn(url.pathname);
+    if (name === null) return respond("Use the link that the tracker printed.\n", { status: 403 });
+    const look = lookOf(url);
+    switch (name) {
+      case "":
+        return respondPage(this.#page(look));
+      case "events":
+        return respondEvents(this.#feed.open(() => Promise.try(() => asText(this.#parts(look)))));
+      case "metrics":
+        return this.#metrics();
+      default:
+        return respondResource(name) ?? respond("There is no such page.\n", { status: 404 });
+    }
+  }
+
+  /** What follows the token; null without the right one. */
+  #nameIn(path: string): string | null {
+    const { token } = this.#options;
+    if (token === null) return path.slice(1);
+    const [, shown = "", ...rest] = path.split("/");
+    return isSame(shown, token) && rest.length > 0 ? rest.join("/") : null;
+  }
+
+  #bears(request: Request): boolean {
+    const { token } = this.#options;
+    const bearer = /^Bearer (\S+)$/.exec(request.headers.get("authorization") ?? "")?.[1] ?? "";
+    return token === null || isSame(bearer, token);
+  }
+
+  #metrics(): Response {
+    return respond(this.#options.metrics.text(), { type: metricsContentType });
+  }
+
+  #page(look: Look): Html {
+    const parts = this.#parts(look);
+    const { link, version } = this.#options;
+    const shownLink = link === null ? null : html`
+      <div
+        class="link"><code tabindex="0" aria-label="Join link">${link}</code><button type="button" class="needs-script" data-copy="${link}">Copy</button></div>
+    `;
+    return frame({
+      title: "tracker",
+      head: html`<h1>Tracker</h1>${shownLink}${parts["tiles"] ?? null}`,
+      main: html`${parts["holders"] ?? null}
+<section aria-labelledby="files-title"><h2 id="files-title">Files</h2>
+<form class="search" method="get" role="search"><input type="search" name="q" value="${look.query}" placeholder="Find files" aria-label="Find files"><button>Find</button></form>
+${parts["files"] ?? null}</section>`,
+      foot: html`tracker ${version} ·`,
+    });
+  }
+
+  #parts(look: Look): Record<string, Html> {
+    const rows = this.#options.sight.list(maxListed);
+    return {
+      tiles: this.#tiles(rows),
+      holders: this.#holders(look.file, rows),
+      files: files(look, rows),
+    };
+  }
+
+  #tiles(rows: readonly ListedRow[]): Html {
+    const { sight, clock } = this.#options;
+    const { peers, files, introductions, relayed } = sight.statistics();
+    const endangered = rows.filter(({ seeders }) => seeders === 0).length;
+    const up = formatDuration(Math.floor((clock.now() - this.#startedAt) / 60_000) * 60);
+    const tiles: [string | number, string][] = [
+      [peers, peers === 1 ? "peer" : "peers"],
+      [files, files === 1 ? "file" : "files"],
+      [endangered, "without a seeder"],
+      [introductions, "introductions in the last minute"],
+      [relayed, "relayed paths"],
+      [up === "0.0 s" ? "just now" : up, "up"],
+    ];
+    return html`<div id="tiles" class="tiles">${
+      tiles.map(([value, what]) =>
+        html`<div class="tile"><b>${value}</b><span>${what}</span></div>`
+      )
+    }</div>`;
+  }
+
+  #holders(file: string, rows: readonly ListedRow[]): Html {
+    const row = rows.find(({ digest }) => file !== "" && digest.toHex() === file);
+    if (row === undefined) return html`<div id="holders"></div>`;
+    const chunks = chunkCountOf(row.length);
+    const holders = this.#options.sight.holders(row.digest)
+      .sort((a, b) => b.chunks - a.chunks).slice(0, maxHoldersShown);
+    return html`
+      <div id="holders">
+        <section aria-labelledby="holders-title">
+          <h2 id="holders-title">${displayName(row.name)} <small>${formatCount(
+            row.seeders,
+            "seeder",
+          )}, ${formatCount(row.leechers, "leecher")}</small></h2>
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Peer</th>
+                <th scope="col" class="number">Chunks</th>
+                <th scope="col" class="number">Share</th>
+              </tr>
+            </thead>
+            <tbody>${holders.map(({ peer, chunks: held, complete }) =>
+              html`
+                <tr>
+                  <td class="id">${encodeId(peer).slice(0, shownPeerLetters)}</td>
+                  <td class="number">${held} of ${chunks}</td>
+                  <td class="number">${complete
+                    ? "complete"
+                    : `${Math.floor(100 * held / Math.max(chunks, 1))}%`}</td>
+                </tr>
+              `
+            )}</tbody>
+          </table>
+          <p class="soft"><a href="./">all files</a></p>
+        </section>
+      </div>
+    `;
+  }
+}
+
+function lookOf({ searchParams }: URL): Look {
+  const query = (searchParams.get("q") ?? "").slice(0, maxQueryCharacters);
+  const file = searchParams.get("file") ?? "";
+  return { query, file: /^[0-9a-f]{64}$/.test(file) ? file : "" };
+}
+
+function files({ query }: Look, rows: readonly ListedRow[]): Html {
+  const wanted = query.toLowerCase();
+  const found = rows.filter(({ name }) => wanted === "" || name.toLowerCase().includes(wanted));
+  const shown = found.sort((a, b) => a.name < b.name ? -1 : 1).slice(0, maxShown);
+  const rest = found.length - shown.length;
+  if (shown.length === 0) {
+    const nothing = query === "" ? "Nobody shares anything yet." : "Nothing of that name.";
+    return html`
+      <div id="files">
+        <p class="soft">${nothing}</p>
+      </div>
+    `;
+  }
+  return html`<div id="files"><table><thead><tr><th scope="col">Name</th><th scope="col" class="number">Size</th>
+<th scope="col" class="number wide">Seeders</th><th scope="col" class="number wide">Leechers</th><th scope="col">Health</th><th scope="col" class="wide">Digest</th></tr></thead>
+<tbody>${shown.map(fileRow)}</tbody></table>${
+    rest > 0 && html`<p class="soft">and ${rest} more: find them by name</p>`
+  }</div>`;
+}
+
+function fileRow({ digest, name, length, seeders, leechers }: ListedRow): Html {
+  const hex = digest.toHex();
+  const [kind, word] = seeders >= healthySeeders
+    ? ["good", "good"]
+    : seeders === 1
+    ? ["fair", "one seeder"]
+    : ["poor", "no seeder"];
+  return html`
+    <tr>
+      <td class="name"><a href="?file=${hex}">${displayName(name)}</a></td>
+      <td class="number">${formatBytes(length)}</td>
+      <td class="number wide">${seeders}</td>
+      <td class="number wide">${leechers}</td>
+      <td><span class="health ${kind}">${word}</span></td>
+      <td class="id wide">${hex.slice(0, shownDigestDigits)}</td>
+    </tr>
+  `;
+}
+
+function asText(parts: Record<string, Html>): Parts {
+  return Object.fromEntries(Object.entries(parts).map(([id, { text }]) => [id, text]));
+}
+
+function isSame(guess: string, token: string): boolean {
+  const encoder = new TextEncoder();
+  return constantTimeEqual(encoder.encode(guess), encoder.encode(token));
+}
