@@ -55,7 +55,7 @@ export function realTraversal(options: RealTraversalOptions): RealTraversal {
     link,
     identity,
     clock: systemClock,
-    trackerIps: () => ipsOf(link),
+    trackerIps: (reached) => ipsBeside(reached, link),
     local,
   });
   const host = quic.local.ip;
@@ -91,9 +91,12 @@ export function realTraversal(options: RealTraversalOptions): RealTraversal {
   };
 }
 
-async function ipsOf({ hosts }: JoinLink): Promise<string[]> {
-  const found = await Promise.all(hosts.map(({ host }) => resolveHost(host).catch(() => [])));
-  return found.flat();
+/** What goes by the same name; other hosts of the link may be other machines. */
+async function ipsBeside(reached: string, { hosts }: JoinLink): Promise<string[]> {
+  const found = await Promise.all(
+    hosts.map(({ host }) => resolveHost(host).catch((): string[] => [])),
+  );
+  return found.find((ips) => ips.includes(reached)) ?? [];
 }
 
 /** The endpoints on ports where birthday punches have met the other side. */

@@ -37,8 +37,8 @@ const nothingKnown: NatProfile = {
 
 export interface NatDiscoveryOptions extends ProbeOptions {
   tracker: Pick<TrackerLink, "listen" | "setLocal">;
-  /** All IP addresses of the tracker, for both families; absent: the one that was reached. */
-  trackerIps?(): Promise<string[]>;
+  /** All IP addresses of the tracker that was reached at this one; absent: no other. */
+  trackerIps?(reached: string): Promise<string[]>;
   /** What the tracker is told of this peer beside its class, as it is at present. */
   local(): Omit<LocalPeer, "nat">;
 }
@@ -157,7 +157,7 @@ export class NatDiscovery {
     const own = this.#options.local().hosts.map(({ ip }) => ip).filter(isWanted);
     // A private IPv4 address has a NAT before it; a private IPv6 address has nothing.
     if (!own.some((ip) => !isIPv6(ip) || !isPrivate(ip)) || tracker.probePort === 0) return;
-    const ip = (await trackerIps?.().catch(() => []))?.find(isWanted);
+    const ip = (await trackerIps?.(tracker.tracker.ip).catch(() => []))?.find(isWanted);
     if (ip === undefined || this.#isClosed) return;
     await askProbe({ ip, port: tracker.probePort }, this.#options).catch(() => {});
     if (this.#isClosed || this.#tracker === null) return;

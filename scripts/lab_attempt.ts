@@ -12,6 +12,8 @@ const trackerIp = "203.0.113.1";
 
 const trackerIp6 = "2001:db8:1::1";
 
+const trackerName = "tracker.lab";
+
 const trackerPort = "7400";
 
 const fileName = "file";
@@ -130,7 +132,7 @@ async function download(
 ): Promise<void> {
   const peers = await pair.build(lab);
   const { seeder, downloader } = peers;
-  const link = await startTracker(pair, { lab, place });
+  const link = await startTracker(pair, { lab, place, peers });
   const hosts = [seeder, downloader];
   if (counts) {
     await Promise.all(hosts.map((host) => lab.countUnanswered(host, [trackerIp, trackerIp6])));
@@ -171,16 +173,22 @@ async function download(
   await compare(join(target, fileName), content);
 }
 
-/** Returns the join link, with both of the tracker's addresses if it has IPv6, the way DNS would tell them. */
+/** Returns the join link. A tracker with IPv6 goes by a name that has both of its addresses. */
 async function startTracker(
   { hasIp6 = false }: LabPair,
-  { lab, place }: Pick<Stage, "lab" | "place">,
+  { lab, place, peers }: Pick<Stage, "lab" | "place"> & { peers: LabPeers },
 ): Promise<string> {
   const host = await lab.addPublicHost(trackerIp, ...hasIp6 ? [trackerIp6] : []);
-  const words = ["--host", hasIp6 ? "::" : trackerIp, "--port", trackerPort, "--public", trackerIp];
-  const { link } = await place.tracker(words, { prefix: at(host) });
-  const first = `${trackerIp}:${trackerPort}`;
-  return hasIp6 ? link.replace(first, `${first},[${trackerIp6}]:${trackerPort}`) : link;
+  if (!hasIp6) return (await place.tracker(wordsFor(trackerIp), { prefix: at(host) })).link;
+  for (const peer of [peers.seeder, peers.downloader]) {
+    await lab.giveName(peer, trackerName, [trackerIp, trackerIp6]);
+  }
+  const { link } = await place.tracker(wordsFor("::"), { prefix: at(host) });
+  return link.replace(trackerIp, trackerName);
+}
+
+function wordsFor(listening: string): string[] {
+  return ["--host", listening, "--port", trackerPort, "--public", trackerIp];
 }
 
 function rateFor({ expected }: LabPair): string {

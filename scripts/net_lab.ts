@@ -34,6 +34,9 @@ export const lossPercent = 5;
 
 const namespaceDirectory = "/run/netns";
 
+/** Of files that take the place of those in /etc for what runs in a namespace (ip-netns(8)). */
+const replacedDirectory = "/etc/netns";
+
 /** A namespace with a network of its own. */
 export interface LabHost {
   namespace: string;
@@ -124,6 +127,14 @@ export class NetLab {
       `route add default via ${router.lanIp6}`,
     ]);
     return host;
+  }
+
+  /** What runs there from here on finds these addresses under the name. */
+  async giveName({ namespace }: LabHost, name: string, ips: string[]): Promise<void> {
+    const directory = `${replacedDirectory}/${namespace}`;
+    await Deno.mkdir(directory, { recursive: true });
+    const lines = ["127.0.0.1 localhost", ...ips.map((ip) => `${ip} ${name}`)];
+    await Deno.writeTextFile(`${directory}/hosts`, lines.join("\n") + "\n");
   }
 
   /** The core loses packets from here on, at random. */
@@ -342,6 +353,7 @@ export async function removeAbandonedLabs(): Promise<void> {
 async function removeNamespace(name: string): Promise<void> {
   const pids = (await run(["ip", "netns", "pids", name])).split("\n").filter((line) => line !== "");
   for (const pid of pids) await run(["kill", "-9", pid]).catch(() => {});
+  await Deno.remove(`${replacedDirectory}/${name}`, { recursive: true }).catch(() => {});
   await run(["ip", "netns", "del", name]);
 }
 
