@@ -122,7 +122,7 @@ export class QuicEndpoint implements Endpoint {
     this.#inbox.close();
     for (const connection of [...this.#connections]) connection.close();
     await sleep(closeLingerMs);
-    this.#listener.stop();
+    // Not the listener by itself: the runtime dies of a packet for a connection that nobody has accepted by then.
     this.#endpoint.close({ closeCode: 0, reason: "" });
   }
 

@@ -36,7 +36,7 @@ const maxFiles = 120;
 const fetchersPerFile = 4;
 /** One of so many peers is never killed. */
 const survivorEvery = 5;
-const fileLengths = [1, 20_000, 262_144, 300_000, 1_000_000, 3_000_000];
+const fileLengths = [10, 20_000, 262_144, 300_000, 1_000_000, 3_000_000];
 
 /** Of the whole time: until here caches fill and code is compiled. */
 const warmUpPart = 1 / 6;
