@@ -2,7 +2,7 @@
  * The tracker's status page: files, how healthy their swarms are, who holds one. It changes nothing, and tells less
  * than any peer may ask for: no addresses, and who holds a file only, as a sample, of the file that is looked at.
  *
- *     GET /healthz             "ok", always
+ *     GET /healthz             "ok", always, and in a second line what is wrong with the store of a group
  *     GET /…                   the page; `?q=` narrows the list, `?file=DIGEST` shows who holds it
  *     GET /…events             its parts as they change
  *     GET /…metrics            for Prometheus
@@ -48,6 +48,8 @@ export interface TrackerSight {
   list(limit: number): ListedRow[];
   /** A sample of who holds a file. */
   holders(digest: Uint8Array): HolderRow[];
+  /** One line on what is wrong, though peers are served; "" for nothing. */
+  trouble(): string;
 }
 
 export interface TrackerPageOptions {
@@ -94,7 +96,7 @@ export class TrackerPage {
     if (request.method !== "GET" && request.method !== "HEAD") {
       return respond("GET only.\n", { status: 405, headers: { allow: "GET, HEAD" } });
     }
-    if (url.pathname === "/healthz") return respond("ok\n");
+    if (url.pathname === "/healthz") return respond(`ok\n${this.#options.sight.trouble()}`);
     const refusal = refusalOf(request, this.#options);
     if (refusal !== null) return refusal;
     if (url.pathname === "/metrics" && this.#bears(request)) return this.#metrics();

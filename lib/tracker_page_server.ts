@@ -5,6 +5,7 @@ import { hash } from "node:crypto";
 import { formatAddress, isLoopback, isUnspecified, type SocketAddress } from "./address.ts";
 import { buildInfo } from "./build_info.ts";
 import { systemClock } from "./deno_clock.ts";
+import { registerGroupMetrics, troubleLine } from "./group_metrics.ts";
 import { openHttpServer } from "./http_server.ts";
 import type { Identity } from "./identity.ts";
 import { MetricsRegistry } from "./metrics.ts";
@@ -38,6 +39,7 @@ export function openTrackerPage(options: TrackerPageServerOptions): OpenTrackerP
       statistics: () => node.statistics,
       list: (limit) => node.list(limit),
       holders: (digest) => node.holders(digest),
+      trouble: () => troubleLine(node),
     },
     metrics: metricsOf(node),
     token,
@@ -92,6 +94,7 @@ function metricsOf(node: TrackerNode): MetricsRegistry {
     "Resident memory.",
     () => Deno.memoryUsage().rss,
   );
+  registerGroupMetrics(metrics, node);
   const startedMs = systemClock.wallTime();
   metrics.gaugeOf(
     "process_start_time_seconds",

@@ -6,8 +6,10 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { type Asked, type LoadCommand, type LoadReport } from "./load_worker.ts";
 import { type Child, LoadWorker, startTracker } from "./load_processes.ts";
+import { runComparison } from "./load_torrent.ts";
 import { runGroup } from "./load_group.ts";
 import { Latencies } from "./load_latencies.ts";
+import { runInMemory } from "./load_memory.ts";
 
 const help = `deno task load [OPTIONS]
 
@@ -22,6 +24,8 @@ const help = `deno task load [OPTIONS]
   --files N         files in the large announcement (default 10000)
   --group           two trackers over a Redis of their own instead; phases introduce, failover,
                     outage
+  --compare         beside npm's bittorrent-tracker instead
+  --memory          peers on a network in memory instead: what the tracker's own code costs
   --outage SECONDS  how long Redis is stopped (default 30)
   --inspect         profile the tracker: writes a .cpuprofile to the working directory`;
 
@@ -44,6 +48,8 @@ interface Plan {
   files: number;
   inspect: boolean;
   group: boolean;
+  compare: boolean;
+  memory: boolean;
   outageSeconds: number;
 }
 
@@ -51,6 +57,8 @@ async function main(): Promise<void> {
   const plan = planOf(Deno.args);
   if (plan === null) return console.log(help);
   if (plan.group) return await runGroup(plan);
+  if (plan.compare) return await runComparison(plan);
+  if (plan.memory) return await runInMemory(plan);
   const state = await Deno.makeTempDir({ prefix: "load-" });
   const runtime = plan.inspect ? ["--cpu-prof", `--cpu-prof-dir=${Deno.cwd()}`] : [];
   const { child: tracker, link } = await startTracker({ state, runtime });
@@ -67,7 +75,7 @@ async function main(): Promise<void> {
 
 function planOf(args: string[]): Plan | null {
   const given = parseArgs(args, {
-    boolean: ["tcp", "inspect", "group", "help"],
+    boolean: ["tcp", "inspect", "group", "compare", "memory", "help"],
     string: ["outage", "peers", "workers", "phases", "idle", "seconds", "haves", "rate", "files"],
   });
   if (given.help) return null;
@@ -84,6 +92,8 @@ function planOf(args: string[]): Plan | null {
     files: number(given.files, 10_000),
     inspect: given.inspect ?? false,
     group: given.group ?? false,
+    compare: given.compare ?? false,
+    memory: given.memory ?? false,
     outageSeconds: number(given.outage, 30),
   };
 }

@@ -18,7 +18,9 @@ const holders: HolderRow[] = [{
   ...{ chunks: 3, complete: true },
 }];
 
-function stage(options: Partial<TrackerPageOptions> = {}) {
+function stage(
+  { trouble = "", ...options }: Partial<TrackerPageOptions> & { trouble?: string } = {},
+) {
   const clock = new VirtualClock();
   const metrics = new MetricsRegistry();
   metrics.gaugeOf("p2p_tracker_peers", "Peers.", () => 3);
@@ -27,6 +29,7 @@ function stage(options: Partial<TrackerPageOptions> = {}) {
       statistics: () => ({ peers: 3, files: 2, introductions: 5, relayed: 1 }),
       list: (limit) => rows.slice(0, limit),
       holders: () => [...holders],
+      trouble: () => trouble,
     },
     ...{ metrics, token: null, hosts: null, link: "p2p://t:1/x", version: "0", clock },
     ...options,
@@ -75,6 +78,8 @@ Deno.test("a tracker with a secret tells nothing but that it lives without the t
     ], path);
   }
   assertEquals(await text("/healthz"), "ok\n");
+  const { text: ill } = stage({ token: "s3cret", trouble: "store slow\n" });
+  assertEquals(await ill("/healthz"), "ok\nstore slow\n");
   assertMatch(await text("/s3cret/"), /film\.mkv/);
   assert(!(await text("/s3cret/")).includes("p2p://"));
   assertMatch(await text("/s3cret/metrics"), /p2p_tracker_peers 3/);
