@@ -4,11 +4,11 @@
  */
 import { ProtocolError } from "./errors.ts";
 import {
-  decodeGroupMessage,
   encodeGroupMessage,
   type GroupReply,
   type GroupRequest,
   isGroupReply,
+  readGroupMessage,
 } from "./group_messages.ts";
 import type { Clock, Random, Timer } from "./ports.ts";
 
@@ -107,7 +107,7 @@ export class GroupExchange {
   /** A message that the store has brought. */
   handle(bytes: Uint8Array): void {
     try {
-      const message = decodeGroupMessage(bytes);
+      const message = readGroupMessage(bytes);
       if (isGroupReply(message)) this.#settle(message.id, message);
       else this.#answer(message);
     } catch (error) {

@@ -131,13 +131,18 @@ export function encodeGroupMessage(message: GroupMessage): Uint8Array<ArrayBuffe
   return codec.encode(message);
 }
 
-/** The message of a whole frame. Throws `ProtocolError`. */
-export function decodeGroupMessage(frame: Uint8Array): GroupMessage {
+/** The message of a whole frame of type `code`. Throws `ProtocolError`. */
+export function decodeGroupMessage(code: number, payload: Uint8Array): GroupMessage {
+  return codec.decode(code, payload);
+}
+
+/** The message of a frame that is all there is. Throws `ProtocolError`. */
+export function readGroupMessage(frame: Uint8Array): GroupMessage {
   const length = frame.length < frameHeaderBytes
     ? 0
     : new DataView(frame.buffer, frame.byteOffset).getUint32(0);
   if (length !== frame.length - frameHeaderBytes + 1) throw malformed("it is no whole frame");
-  return codec.decode(frame[frameHeaderBytes - 1] ?? 0, frame.subarray(frameHeaderBytes));
+  return decodeGroupMessage(frame[frameHeaderBytes - 1] ?? 0, frame.subarray(frameHeaderBytes));
 }
 
 export function isGroupReply(message: GroupMessage): message is GroupReply {

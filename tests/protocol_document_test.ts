@@ -3,6 +3,11 @@ import * as bitfield from "../lib/bitfield.ts";
 import * as constants from "../lib/constants.ts";
 import { ProtocolError } from "../lib/errors.ts";
 import { frameHeaderBytes } from "../lib/frames.ts";
+import {
+  decodeGroupMessage,
+  encodeGroupMessage,
+  type GroupMessage,
+} from "../lib/group_messages.ts";
 import { proofBytes, protocolVersion } from "../lib/handshake.ts";
 import {
   decodeHandshakeMessage,
@@ -35,6 +40,12 @@ const trackerRequest: Language<trackerMessages.TrackerRequest> = {
 const trackerResponse: Language<trackerMessages.TrackerResponse> = {
   encode: trackerMessages.encodeTrackerResponse,
   decode: trackerMessages.decodeTrackerResponse,
+  limits: { maxFrameBytes: constants.maxTrackerFrameBytes },
+};
+
+const group: Language<GroupMessage> = {
+  encode: encodeGroupMessage,
+  decode: decodeGroupMessage,
   limits: { maxFrameBytes: constants.maxTrackerFrameBytes },
 };
 
@@ -82,8 +93,10 @@ Deno.test("the vectors from the tracker hold", () =>
 
 Deno.test("the vectors between peers hold", () => checkLanguage("peer", peer));
 
+Deno.test("the vectors between trackers hold", () => checkLanguage("group", group));
+
 Deno.test("types are distinct over all languages, and the tables have no other", () => {
-  const hexes = ["handshake", "tracker-request", "tracker-response", "peer"].map((name) =>
+  const hexes = ["handshake", "tracker-request", "tracker-response", "peer", "group"].map((name) =>
     new Set(vectorsOf(name).map(({ hex }) => codeOf(hex)))
   );
   const codes = [...hexes.flatMap((each) => [...each]), dataFrameType];
