@@ -1,11 +1,9 @@
 /**
- * Both transports on one port number, and the way from a name to addresses.
+ * Both transports on one port number.
  */
-import { lookup } from "node:dns/promises";
-import { canonicalIp, isIPv6 } from "./address.ts";
 import { type ListenOptions, QuicEndpoint } from "./deno_quic.ts";
 import { TcpEndpoint } from "./deno_tcp.ts";
-import { UserError } from "./errors.ts";
+export { resolveHost } from "./host_lookup.ts";
 import type { Endpoint } from "./ports.ts";
 import { TlsListener } from "./tls_listener.ts";
 
@@ -53,26 +51,6 @@ async function openAnywhere<Tcp extends Endpoint>(
   } catch (error) {
     if (await canBind({ host: anyHost, port: 0, identity })) throw error;
     return await openBoth({ host: anyIpv4Host, port, identity }, listenTcp);
-  }
-}
-
-/**
- * The addresses of a DNS name or of an IP literal, IPv4 first: at most as many as the system gives. Throws
- * `UserError` of code `unreachable`.
- */
-export async function resolveHost(host: string): Promise<string[]> {
-  const literal = canonicalIp(host);
-  if (literal !== null) return [literal];
-  try {
-    const found = await lookup(host, { all: true });
-    const ips = found.map(({ address }) => canonicalIp(address) ?? address);
-    return [...new Set(ips)].sort((a, b) => Number(isIPv6(a)) - Number(isIPv6(b)));
-  } catch {
-    throw new UserError(
-      "unreachable",
-      `cannot find the host ${host}`,
-      "check the name in the join link and the network",
-    );
   }
 }
 

@@ -9,20 +9,20 @@ import { systemClock, systemRandom } from "./deno_clock.ts";
 import { type Endpoints, openEndpoints, resolveHost } from "./deno_endpoints.ts";
 import { openStore } from "./deno_files.ts";
 import { realTraversal } from "./deno_traversal.ts";
+import { linkOf } from "./deno_visit.ts";
 import { UserError } from "./errors.ts";
 import { privateDirectory } from "./file_name.ts";
 import type { Identity } from "./identity.ts";
-import { formatJoinLink, type JoinLink, parseJoinLink } from "./join_link.ts";
-import { generateIdentity, loadIdentity } from "./key_file.ts";
+import { formatJoinLink, type JoinLink } from "./join_link.ts";
+import { loadIdentity } from "./key_file.ts";
 import type { PeerSettings } from "./options.ts";
-import type { StartListeners, TrackerVisit } from "./peer_factory.ts";
+import type { StartListeners } from "./peer_factory.ts";
 import { PeerNode } from "./peer_node.ts";
 import type { Endpoint } from "./ports.ts";
 import type { LocalPeer } from "./tracker_client.ts";
 import { TrackerLink } from "./tracker_link.ts";
 import { maxHosts } from "./tracker_messages.ts";
 import { type RunningTracker, startTracker } from "./tracker_program.ts";
-import { holdersOf, listedFiles } from "./tracker_view.ts";
 
 /** Restricts the transfers to one transport: for tests, benches and comparisons. */
 const transportVariable = "P2P_TRANSPORT";
@@ -97,31 +97,6 @@ async function build(
   return node;
 }
 
-/** Asks a tracker, with no directory and no listening behind it. */
-export async function visitRealTracker(
-  settings: PeerSettings,
-  signal: AbortSignal,
-): Promise<TrackerVisit> {
-  const identity = generateIdentity();
-  const endpoints = await openEndpoints({ port: 0, identity });
-  const tracker = trackerLinkOf(linkOf(settings), { identity, endpoints, listenPort: 0 });
-  const close = async () => {
-    await tracker.goodbye();
-    await endpoints.close();
-  };
-  try {
-    await tracker.connect({ signal });
-  } catch (error) {
-    await close();
-    throw error;
-  }
-  return {
-    list: async () => listedFiles(await tracker.list()),
-    holders: async (digest) => holdersOf(await tracker.holders(Uint8Array.fromHex(digest))),
-    close,
-  };
-}
-
 interface TrackerLinkParts {
   identity: Identity;
   endpoints: Endpoints;
@@ -142,13 +117,6 @@ function trackerLinkOf(
     random: systemRandom,
     local: { ...ownWhereabouts(listenPort), nat: "unknown" },
   });
-}
-
-/** The link of the settings; the secret of the environment where it has none. */
-export function linkOf({ tracker, secret }: PeerSettings): JoinLink {
-  if (tracker === null) throw new UserError("usage", "no join link is given");
-  const link = parseJoinLink(tracker);
-  return { ...link, secret: link.secret ?? secret };
 }
 
 /** A tracker in this process, at its usual port if that is free. */

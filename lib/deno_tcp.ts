@@ -46,11 +46,11 @@ interface Attended {
   ends: readonly [TcpStream, TcpStream];
 }
 
-/** Listens on one TCP port and dials from others. */
+/** Listens on one TCP port, or on none, and dials from others. */
 export class TcpEndpoint implements Endpoint {
   readonly kind = "tcp";
   readonly local: SocketAddress;
-  readonly #listener: Deno.TlsListener;
+  readonly #listener: Deno.TlsListener | null;
   readonly #inbox = new Inbox<Connection>(maxWaiting);
   readonly #handshakes = new Set<Deno.TlsConn>();
   readonly #connections = new Set<TcpConnection>();
@@ -74,10 +74,15 @@ export class TcpEndpoint implements Endpoint {
     }
   }
 
-  private constructor(listener: Deno.TlsListener) {
+  /** One that only dials. */
+  static dialOnly(): TcpEndpoint {
+    return new TcpEndpoint(null);
+  }
+
+  private constructor(listener: Deno.TlsListener | null) {
     this.#listener = listener;
-    this.local = addressOf(listener.addr);
-    void this.#acceptAll();
+    this.local = listener ? addressOf(listener.addr) : { ip: "0.0.0.0", port: 0 };
+    if (listener) void this.#acceptAll(listener);
   }
 
   async dial(address: SocketAddress, options: DialOptions): Promise<Connection> {
@@ -97,7 +102,7 @@ export class TcpEndpoint implements Endpoint {
 
   /** There is no TLS server for a connection that one has dialled oneself: it is led to our own listener. */
   async attend(address: SocketAddress): Promise<void> {
-    if (this.#isClosed || this.#attended.size >= maxAttended) return;
+    if (this.#isClosed || !this.#listener || this.#attended.size >= maxAttended) return;
     try {
       const [inner, outer] = await Promise.all([this.#dialSelf(), dialTcp(address)]);
       const ends = [new TcpStream(inner), new TcpStream(outer)] as const;
@@ -113,7 +118,7 @@ export class TcpEndpoint implements Endpoint {
   close(): Promise<void> {
     if (this.#isClosed) return Promise.resolve();
     this.#isClosed = true;
-    this.#listener.close();
+    this.#listener?.close();
     for (const { ends } of this.#attended.values()) for (const end of ends) end.abort();
     this.#inbox.close();
     for (const handshake of this.#handshakes) closeQuietly(handshake);
@@ -121,10 +126,10 @@ export class TcpEndpoint implements Endpoint {
     return Promise.resolve();
   }
 
-  async #acceptAll(): Promise<void> {
+  async #acceptAll(listener: Deno.TlsListener): Promise<void> {
     while (!this.#isClosed) {
       try {
-        void this.#shakeHands(await this.#listener.accept());
+        void this.#shakeHands(await listener.accept());
       } catch {
         if (!this.#isClosed) await new Promise((resolve) => setTimeout(resolve, acceptPauseMs));
       }

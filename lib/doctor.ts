@@ -8,7 +8,7 @@
 import { canonicalIp } from "./address.ts";
 import { systemClock, systemRandom } from "./deno_clock.ts";
 import { type Endpoints, openEndpoints, resolveHost } from "./deno_endpoints.ts";
-import { linkOf } from "./deno_peer.ts";
+import { linkOf } from "./deno_visit.ts";
 import {
   addressCheck,
   ipv6Check,

@@ -5,27 +5,29 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { controlNames } from "./control_messages.ts";
 import { systemClock } from "./deno_clock.ts";
-import { startRealPeer, visitRealTracker } from "./deno_peer.ts";
-import { verifyDirectory } from "./directory_verify.ts";
-import { examineNetwork } from "./doctor.ts";
-import { digestFile } from "./file_digest.ts";
 import { privateDirectory } from "./file_name.ts";
 import { type Prompt, runPeer } from "./one_shot.ts";
 import type { OutputClosed } from "./output.ts";
 import type { PeerFactory, RunningPeer } from "./peer_factory.ts";
-import { offersOf, runRepl } from "./repl.ts";
 import { isInteractive, PipedLines, Terminal, TypedLines } from "./terminal.ts";
 
 /** What shells report for a process that was interrupted: 128 + SIGINT. */
 const interruptedExitCode = 130;
 
-/** What stands behind the commands outside the tests. */
+/** What stands behind the commands outside the tests. Each loads what it needs: most commands need little. */
 export const realFactory: PeerFactory = {
-  start: startRealPeer,
-  visit: visitRealTracker,
-  digest: digestFile,
-  verify: verifyDirectory,
+  start: async (settings, listeners) => {
+    const { startRealPeer } = await import("./deno_peer.ts");
+    return await startRealPeer(settings, listeners);
+  },
+  visit: async (settings, signal) => {
+    const { visitRealTracker } = await import("./deno_visit.ts");
+    return await visitRealTracker(settings, signal);
+  },
+  digest: async (path) => await (await import("./file_digest.ts")).digestFile(path),
+  verify: async (options) => await (await import("./directory_verify.ts")).verifyDirectory(options),
   examine: async (options, onCheck) => {
+    const { examineNetwork } = await import("./doctor.ts");
     await examineNetwork(options, onCheck);
     const { examineDirectory } = await import("./directory_checkup.ts");
     examineDirectory(options.settings.dir, onCheck);
@@ -68,11 +70,12 @@ export async function runPeerProgram(
   const stopping = new AbortController();
   const abandon = (reason?: OutputClosed) => stopping.abort(reason);
   const forget = listenForSignals(stopping);
-  const prompt: Prompt = (session) => {
+  const prompt: Prompt = async (session) => {
+    const { offersOf, runRepl } = await import("./repl.ts");
     const lines = isInteractive(environment)
       ? new TypedLines(terminal, offersOf(session), () => abandon())
       : new PipedLines();
-    return runRepl(session, lines);
+    return await runRepl(session, lines);
   };
   const surroundings = { factory, environment, output: terminal, clock: systemClock, prompt };
   try {

@@ -88,7 +88,7 @@ export interface TrackerLinkOptions {
   link: JoinLink;
   identity: Identity;
   /** What to dial with, the preferred one first. They stay the caller's. */
-  endpoints: readonly Endpoint[];
+  endpoints: readonly Pick<Endpoint, "dial">[];
   resolve: Resolve;
   clock: Clock;
   random: Random;
@@ -385,7 +385,7 @@ export class TrackerLink {
   }
 
   async #join(
-    endpoint: Endpoint,
+    endpoint: Pick<Endpoint, "dial">,
     { address, signal, ...idle }: {
       address: SocketAddress;
       signal: AbortSignal;
