@@ -230,24 +230,53 @@ export interface ProgressOptions {
   style: Style;
 }
 
-/** One line about a download under way that fits the width: the least important parts go first. */
-export function formatProgress(status: DownloadStatus, options: ProgressOptions): string {
-  const { width, style } = options;
-  const facts = progressFacts(status);
-  while (facts.length > 1 && leastProgressColumns(facts) > width) facts.pop();
-  const tail = facts.join("  ");
-  const room = width - displayWidth(tail) - 4;
-  if (room < minProgressNameColumns + minBarColumns) return shorten(tail, width);
-  const name = shorten(
-    displayName(status.name),
-    Math.min(maxProgressNameColumns, room - minBarColumns),
-  );
-  const barColumns = Math.min(maxBarColumns, room - displayWidth(name));
-  return `${name}  ${formatBar(fractionOf(status), barColumns, style)}  ${tail}`;
+/** A line for each download under way, aligned, that fits the width: the least important parts go first. */
+export function formatProgressLines(
+  all: readonly DownloadStatus[],
+  { width, style }: ProgressOptions,
+): string[] {
+  const rows = all.map(progressFacts);
+  while (
+    rows.some(({ length }) => length > 1) && leastProgressColumns(alignedTails(rows)) > width
+  ) {
+    const most = Math.max(...rows.map(({ length }) => length));
+    for (const facts of rows) if (facts.length === most) facts.pop();
+  }
+  const tails = alignedTails(rows);
+  const room = width - widest(tails) - 4;
+  if (room < minProgressNameColumns + minBarColumns) {
+    return tails.map((tail) => shorten(tail, width));
+  }
+  const names = all.map(({ name }) => displayName(name));
+  const nameColumns = Math.min(maxProgressNameColumns, room - minBarColumns, widest(names));
+  const barColumns = Math.min(maxBarColumns, room - nameColumns);
+  return all.map((status, index) => {
+    const name = padCell(names[index] ?? "", nameColumns, { title: "" });
+    return `${name}  ${formatBar(fractionOf(status), barColumns, style)}  ${tails[index]}`;
+  });
 }
 
-function leastProgressColumns(facts: readonly string[]): number {
-  return displayWidth(facts.join("  ")) + minProgressNameColumns + minBarColumns + 4;
+/** Facts are right-aligned, but for the last ones of each line. */
+function alignedTails(rows: readonly (readonly string[])[]): string[] {
+  const widths: number[] = [];
+  for (const facts of rows) {
+    for (const [column, fact] of facts.slice(0, -1).entries()) {
+      widths[column] = Math.max(widths[column] ?? 0, displayWidth(fact));
+    }
+  }
+  return rows.map((facts) =>
+    facts.map((fact, column) =>
+      column === facts.length - 1 ? fact : fact.padStart(widths[column] ?? 0)
+    ).join("  ")
+  );
+}
+
+function leastProgressColumns(tails: readonly string[]): number {
+  return widest(tails) + minProgressNameColumns + minBarColumns + 4;
+}
+
+function widest(texts: readonly string[]): number {
+  return Math.max(0, ...texts.map(displayWidth));
 }
 
 /** The same without a bar, for a log: as long as it needs to be. */

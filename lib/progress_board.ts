@@ -9,8 +9,8 @@ import {
   formatBytes,
   formatComplete,
   formatCount,
-  formatProgress,
   formatProgressLine,
+  formatProgressLines,
   formatRate,
   shorten,
 } from "./format.ts";
@@ -150,7 +150,7 @@ export class ProgressBoard {
     const all = [...this.#watched.values()];
     const drawn = all.slice(0, maxDrawnDownloads);
     const options = { width: output.liveWidth, style: output.noteStyle };
-    const lines = drawn.map(({ download }) => formatProgress(download.status(), options));
+    const lines = formatProgressLines(drawn.map(({ download }) => download.status()), options);
     if (all.length > 1) lines.push(shorten(this.#summary(all), output.liveWidth));
     output.live(lines);
   }

@@ -103,7 +103,7 @@ async function record(reel: Film, session: PtySession): Promise<void> {
     seen += text.length;
     if (text !== "") {
       reel.show(text);
-      reel.wait(sampleMs);
+      reel.wait(2 * sampleMs);
     }
     await new Promise((resolve) => setTimeout(resolve, sampleMs));
   }
@@ -158,7 +158,9 @@ function drawLine(line: readonly Cell[], row: number): Html | null {
   const runs: { style: string; text: string; column: number }[] = [];
   for (const [column, { text, style }] of line.entries()) {
     const last = runs.at(-1);
-    if (last?.style === style) last.text += text;
+    // Behind a wide character a new run begins: fonts differ in how wide it is.
+    const isAfterWide = line[column - 1]?.text === "" && text !== "";
+    if (last?.style === style && !isAfterWide) last.text += text;
     else runs.push({ style, text, column });
   }
   const y = margin.top + (row + 0.75) * cell.height;

@@ -9,12 +9,13 @@ import {
   formatComplete,
   formatCount,
   formatDuration,
-  formatProgress,
   formatProgressLine,
+  formatProgressLines,
   formatRate,
   formatSources,
   formatTable,
   plainStyle,
+  type ProgressOptions,
   shortDigests,
   shorten,
 } from "../lib/format.ts";
@@ -28,6 +29,10 @@ function via(...kinds: Via[]) {
     bytesPerSecond: 1,
     roundTripMs: null,
   }));
+}
+
+function formatProgress(status: DownloadStatus, options: ProgressOptions): string {
+  return formatProgressLines([status], options)[0] ?? "";
 }
 
 const status: DownloadStatus = {
@@ -248,4 +253,22 @@ Deno.test("formatProgressLine() counts no source that is gone", () => {
   const sources = via("tcp", "quic").map((source) => ({ ...source, connected: false }));
   const line = formatProgressLine({ ...status, state: "downloading", sources });
   assertEquals(line.includes("no source"), true, line);
+});
+
+Deno.test("formatProgressLines() puts names, bars and numbers of several downloads under one another", () => {
+  const base = { ...status, state: "downloading" as const, sources: status.sources.slice(0, 1) };
+  const all = [
+    { ...base, name: "a.txt", bytesPerSecond: 12_345_678 },
+    { ...base, name: "日本語.txt", bytesPerSecond: 100 },
+    { ...base, name: "a name that is much too long to be shown as a whole.txt" },
+    { ...base, name: "later", state: "queued" as const, sources: [] },
+  ];
+  for (const width of [60, 79, 120]) {
+    const lines = formatProgressLines(all, { width, style: plainStyle });
+    assert(lines.every((line) => displayWidth(line) <= width), lines.join("\n"));
+    const columnsOf = (mark: string) =>
+      new Set(lines.map((line) => displayWidth(line.slice(0, line.indexOf(mark)))));
+    assertEquals([columnsOf("[").size, columnsOf("]").size], [1, 1], lines.join("\n"));
+    assert(lines[3]?.endsWith("queued"));
+  }
 });
