@@ -216,8 +216,11 @@ export class TrackedFiles {
       setBit(holding.held, chunk);
       holding.chunks++;
     }
-    if (holding.chunks !== before) this.#onChange(holding.file.key, holding.peer.key);
-    if (holding.chunks === chunkCount) this.#complete(holding);
+    const isComplete = holding.chunks === chunkCount;
+    if (isComplete) this.#complete(holding);
+    if (isComplete || hasGrown(before, holding.chunks)) {
+      this.#onChange(holding.file.key, holding.peer.key);
+    }
     return null;
   }
 
@@ -555,6 +558,11 @@ function ownClaimOf({ claims, elected }: TrackedFile): Claim {
 
 function claimSize(claim: Claim): number {
   return claim.seeders.length + claim.leechers.length + claim.awaySeeders + claim.awayLeechers;
+}
+
+/** Whether other trackers should hear of it: who holds something of a file matters to them, how much hardly. */
+function hasGrown(before: number, chunks: number): boolean {
+  return Math.clz32(before) !== Math.clz32(chunks);
 }
 
 function isEmpty(claim: Claim): boolean {

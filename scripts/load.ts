@@ -27,6 +27,7 @@ const help = `deno task load [OPTIONS]
   --compare         beside npm's bittorrent-tracker instead
   --memory          peers on a network in memory instead: what the tracker's own code costs
   --outage SECONDS  how long Redis is stopped (default 30)
+  --v8 FLAGS        flags of V8 for the tracker, commas between them
   --inspect         profile the tracker: writes a .cpuprofile to the working directory`;
 
 const allPhases = "join,idle,announce,haves,peers,introduce,list,failover,outage";
@@ -47,6 +48,7 @@ interface Plan {
   rate: number;
   files: number;
   inspect: boolean;
+  v8: string;
   group: boolean;
   compare: boolean;
   memory: boolean;
@@ -61,6 +63,7 @@ async function main(): Promise<void> {
   if (plan.memory) return await runInMemory(plan);
   const state = await Deno.makeTempDir({ prefix: "load-" });
   const runtime = plan.inspect ? ["--cpu-prof", `--cpu-prof-dir=${Deno.cwd()}`] : [];
+  if (plan.v8 !== "") runtime.push(`--v8-flags=${plan.v8}`);
   const { child: tracker, link } = await startTracker({ state, runtime });
   const workers = Array.from({ length: plan.workers }, () => new LoadWorker());
   try {
@@ -76,7 +79,18 @@ async function main(): Promise<void> {
 function planOf(args: string[]): Plan | null {
   const given = parseArgs(args, {
     boolean: ["tcp", "inspect", "group", "compare", "memory", "help"],
-    string: ["outage", "peers", "workers", "phases", "idle", "seconds", "haves", "rate", "files"],
+    string: [
+      "v8",
+      "outage",
+      "peers",
+      "workers",
+      "phases",
+      "idle",
+      "seconds",
+      "haves",
+      "rate",
+      "files",
+    ],
   });
   if (given.help) return null;
   const number = (text: string | undefined, otherwise: number) => Number(text ?? otherwise);
@@ -91,6 +105,7 @@ function planOf(args: string[]): Plan | null {
     rate: number(given.rate, 2_000),
     files: number(given.files, 10_000),
     inspect: given.inspect ?? false,
+    v8: given.v8 ?? "",
     group: given.group ?? false,
     compare: given.compare ?? false,
     memory: given.memory ?? false,

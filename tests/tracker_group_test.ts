@@ -389,3 +389,22 @@ Deno.test("files that agree on nothing but the digest are counted by what most h
     assertEquals(new Set(rows.map(({ seeders }) => seeders)), new Set([2]));
   }
 });
+
+Deno.test("a thousand haves cost the store a handful of writes, and the end of a file is told", async () => {
+  const town = await Group.of(2);
+  const [leecher, reader] = [await town.peer(1, [1]), await town.peer(2, [2])];
+  const length = 1_024 * minChunkBytes;
+  leecher.link.announce([{ ...file(1, new Uint8Array(128)), length }]);
+  await town.clock.advance(spreadMs);
+  const written = () => town.trackers[0]!.node.statistics.group!.writtenHolders;
+  const before = written();
+  for (let chunk = 0; chunk < 1_023; chunk++) {
+    leecher.link.have(digestOf(1), chunk);
+    await town.clock.advance(400);
+  }
+  assert(written() - before <= 10, `${written() - before} writes`);
+  assertEquals(await town.rows(reader), ["file 1 0 1"]);
+  leecher.link.have(digestOf(1), 1_023);
+  await town.clock.advance(spreadMs);
+  assertEquals(await town.rows(reader), ["file 1 1 0"]);
+});

@@ -644,3 +644,38 @@ Deno.test("a flood of announcements from one network is slowed down", async () =
   const rate = (town.tracker.statistics.files - files) / (town.clock.now() - began) * 1000;
   assert(rate > 1_000 && rate < 15_000, `${rate} files a second`);
 });
+
+Deno.test("a repeated list brings only what changed, however long the list is", async () => {
+  const town = new Town();
+  const holder = await town.connected({ number: 1 });
+  const numbered = (index: number) => {
+    const digest = new Uint8Array(32);
+    new DataView(digest.buffer).setUint32(0, index + 1);
+    return { ...file(1), digest, names: [`${index}`] };
+  };
+  holder.announce(Array.from({ length: 3_000 }, (_, index) => numbered(index)));
+  await town.clock.advance(1_000);
+  const reader = await town.rawPeer(2);
+  say(reader, { type: "join", listenPort: 1, hosts: [], nat: "unknown" });
+  const pages: Extract<TrackerResponse, { type: "listing" }>[] = [];
+  const read = async () => {
+    const { epoch, next } = pages.at(-1) ?? { epoch: 0, next: 0 };
+    say(reader, { type: "list", request: 1, epoch, since: next, limit: 4_096 });
+    for (;;) {
+      const frame = await town.clock.run(reader.stream.read());
+      if (frame?.kind !== "whole") throw new Error("the tracker is gone");
+      const message = decodeTrackerResponse(frame.type, frame.payload);
+      if (message.type !== "listing") continue;
+      pages.push(message);
+      return message;
+    }
+  };
+  assertEquals((await read()).rows.length, 3_000);
+  assertEquals((await read()).rows.length, 0);
+  holder.announce([numbered(7), numbered(3_000)]);
+  holder.withdraw([numbered(8).digest]);
+  await town.clock.advance(1_000);
+  const { rows, removed, reset } = await read();
+  assertEquals([rows.map(({ name }) => name), removed.map(({ name }) => name)], [["3000"], ["8"]]);
+  assertEquals(reset, false);
+});
