@@ -69,7 +69,7 @@ const maxForgotten = 2_000;
 const stepMs = 10;
 
 /** Other trackers followed; pages of one's news read in one go. */
-const maxTrackers = 64;
+const maxTrackers = 256;
 const maxPages = 64;
 
 /** Peers whose tracker is remembered. */

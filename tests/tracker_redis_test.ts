@@ -3,7 +3,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { systemClock, systemRandom } from "../lib/deno_clock.ts";
-import { resolveHost } from "../lib/deno_endpoints.ts";
+import { resolveHost } from "../lib/host_lookup.ts";
 import { QuicEndpoint } from "../lib/deno_quic.ts";
 import { minChunkBytes } from "../lib/constants.ts";
 import { generateIdentity } from "../lib/key_file.ts";
