@@ -60,6 +60,8 @@ export class MemoryStore implements ChunkStore {
     const hex = hexOf(manifest.digest);
     if (!this.#contents.has(hex)) this.#contents.set(hex, { manifest, bytes: bytes.slice() });
     this.#names.set(name, hex);
+    // Whoever completed it, its chunks are of no use any more.
+    this.#unfinished.delete(hex);
     this.#tell({ announced: [this.#stored(hex)], withdrawn, partial: [] });
     return manifest;
   }

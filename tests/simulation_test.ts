@@ -18,6 +18,8 @@ const regressions: { seed: number; steps: number; found: string }[] = [
   { seed: 1688, steps: 60, found: "a file from elsewhere that connected peers never heard of" },
   { seed: 1702, steps: 60, found: "a download that waited for a file that lay in its directory" },
   { seed: 1181, steps: 60, found: "a file begun by a cancelled download that was not announced" },
+  { seed: 4300, steps: 60, found: "chunks kept of a file that somebody else completed" },
+  { seed: 20_660, steps: 60, found: "the same, under a download" },
   { seed: 21_180, steps: 60, found: "a file combined after its cancelled download, not announced" },
 ];
 
