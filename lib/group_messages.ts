@@ -138,9 +138,8 @@ export function decodeGroupMessage(code: number, payload: Uint8Array): GroupMess
 
 /** The message of a frame that is all there is. Throws `ProtocolError`. */
 export function readGroupMessage(frame: Uint8Array): GroupMessage {
-  const length = frame.length < frameHeaderBytes
-    ? 0
-    : new DataView(frame.buffer, frame.byteOffset).getUint32(0);
+  if (frame.length < frameHeaderBytes) throw malformed("it is no whole frame");
+  const length = new DataView(frame.buffer, frame.byteOffset).getUint32(0);
   if (length !== frame.length - frameHeaderBytes + 1) throw malformed("it is no whole frame");
   return decodeGroupMessage(frame[frameHeaderBytes - 1] ?? 0, frame.subarray(frameHeaderBytes));
 }
