@@ -139,22 +139,7 @@ export class MemoryTrackerStore implements TrackerStore {
 
   async news(tracker: string, cursor: string): Promise<FileNews> {
     this.#shelf.check();
-    const section = this.#shelf.section(tracker);
-    if (section === undefined) {
-      return { files: [], cursor, isAfresh: false, isWhole: false, more: false };
-    }
-    const end = section.firstLogged + section.log.length;
-    const from = cursor === "" ? -1 : Number(cursor);
-    if (from < section.firstLogged || from > end) {
-      const files = [...section.files.values()];
-      return { files, cursor: `${end}`, isAfresh: true, isWhole: true, more: false };
-    }
-    const next = Math.min(end, from + maxFilesPerNews);
-    const changed = section.log.slice(from - section.firstLogged, next - section.firstLogged);
-    const files = [...new Set(changed)].map((digest) =>
-      section.files.get(digest) ?? { digest, length: 0, names: [], seeders: 0, leechers: 0 }
-    );
-    return { files, cursor: `${next}`, isAfresh: false, isWhole: false, more: next < end };
+    return await Promise.resolve(this.#newsOf(tracker, cursor));
   }
 
   async holders(digest: string, trackers: string[], count: number): Promise<FoundHolder[]> {
@@ -190,6 +175,25 @@ export class MemoryTrackerStore implements TrackerStore {
       if (tracker === this.#tracker) this.#shelf.peers.delete(peer);
     }
     await Promise.resolve();
+  }
+
+  #newsOf(tracker: string, cursor: string): FileNews {
+    const section = this.#shelf.section(tracker);
+    if (section === undefined) {
+      return { files: [], cursor, isAfresh: false, isWhole: false, more: false };
+    }
+    const end = section.firstLogged + section.log.length;
+    const from = cursor === "" ? -1 : Number(cursor);
+    if (from < section.firstLogged || from > end) {
+      const files = [...section.files.values()];
+      return { files, cursor: `${end}`, isAfresh: true, isWhole: true, more: false };
+    }
+    const next = Math.min(end, from + maxFilesPerNews);
+    const changed = section.log.slice(from - section.firstLogged, next - section.firstLogged);
+    const files = [...new Set(changed)].map((digest) =>
+      section.files.get(digest) ?? { digest, length: 0, names: [], seeders: 0, leechers: 0 }
+    );
+    return { files, cursor: `${next}`, isAfresh: false, isWhole: false, more: next < end };
   }
 
   #section(): Section {

@@ -12,7 +12,7 @@
  * somewhere else to go.
  */
 import { isIPv6, isUnspecified, type SocketAddress } from "./address.ts";
-import { type Attempt, raceAttempts } from "./attempt_race.ts";
+import { raceAttempts } from "./attempt_race.ts";
 import { Backoff } from "./backoff.ts";
 import { maxTrackerFrameBytes } from "./constants.ts";
 import { messageOf, ProtocolError, UserError } from "./errors.ts";

@@ -10,7 +10,7 @@ import {
   maxListedItems,
 } from "../lib/tracker_messages.ts";
 import type { Introduction } from "../lib/introduction_table.ts";
-import { type ListingPage, maxHoldersTold } from "../lib/tracked_files.ts";
+import { maxHoldersTold } from "../lib/tracked_files.ts";
 import { type Failure, isFailure } from "../lib/tracker_failure.ts";
 import {
   silenceMs,
