@@ -74,6 +74,7 @@ async function compile(
     args: [
       "compile",
       "--quiet",
+      "--exclude-unused-npm",
       ...permissions[program] ?? [],
       ...["--include", commitFile],
       ...(workers[program] ?? []).flatMap((path) => ["--include", path]),
