@@ -14,7 +14,7 @@ import { acceptFrom, type FramedStream } from "./framed_stream.ts";
 import type { Applicant, Refusal } from "./handshake.ts";
 import type { Service } from "./handshake_messages.ts";
 import { Lobby } from "./lobby.ts";
-import { blockOf, NetworkCounter } from "./network_counter.ts";
+import { blockOf, NetworkCounter, networkOf } from "./network_counter.ts";
 import type { Clock, Connection, DatagramSocket, Endpoint, Random, Timer } from "./ports.ts";
 import { ProbeService } from "./probe_service.ts";
 import { KeyedRateLimiter } from "./rate_limiter.ts";
@@ -44,6 +44,9 @@ const statementRate = { perSecond: 2_000, burst: 8_000 };
  */
 const workRate = { perSecond: 10_000, burst: 50_000 };
 const rowsPerUnit = 8;
+
+/** Wrong join secrets of one network; nobody from there is heard while it has too many of them. */
+const guessRate = { perSecond: 0.5, burst: 10 };
 
 /**
  * The longest that nothing is read from a peer whose block has had its share; and how much the block may owe until
@@ -152,6 +155,7 @@ export class TrackerNode {
   readonly #perNetwork = new NetworkCounter();
   readonly #perBlock = new NetworkCounter(blockOf);
   readonly #workLimiter: KeyedRateLimiter;
+  readonly #guessLimiter: KeyedRateLimiter;
   readonly #handshakesPerNetwork = new NetworkCounter();
   #expiry: Timer | null = null;
   #closing: Promise<void> | null = null;
@@ -168,6 +172,7 @@ export class TrackerNode {
     const maxKeys = this.#limits.connections;
     this.#handshaking = new Lobby(this.#limits.handshakes);
     this.#workLimiter = new KeyedRateLimiter({ ...workRate, maxKeys });
+    this.#guessLimiter = new KeyedRateLimiter({ ...guessRate, maxKeys });
     this.#requestLimiter = new KeyedRateLimiter({ ...requestRate, maxKeys });
     this.#statementLimiter = new KeyedRateLimiter({ ...statementRate, maxKeys });
   }
@@ -304,14 +309,20 @@ export class TrackerNode {
     }
   }
 
-  #admit({ service, credential }: Applicant, served: Service): "welcome" | Refusal {
+  #admit(applicant: Applicant, served: Service): "welcome" | Refusal {
+    const { service, credential, remote } = applicant;
     if (service !== served) {
       return { reason: "service", text: `this is a tracker's ${served} port` };
     }
-    if (this.#secret !== null && !constantTimeEqual(credential, this.#secret)) {
-      return { reason: "credential", text: "the join secret is wrong or missing" };
+    if (this.#secret === null) return "welcome";
+    const network = networkOf(remote.ip);
+    const now = this.#options.clock.now();
+    if (this.#guessLimiter.owed(network, now) > 0) {
+      return { reason: "busy", text: "too many wrong join secrets came from this network" };
     }
-    return "welcome";
+    if (constantTimeEqual(credential, this.#secret)) return "welcome";
+    this.#guessLimiter.spend(network, 1, now);
+    return { reason: "credential", text: "the join secret is wrong or missing" };
   }
 
   #connectionOf(

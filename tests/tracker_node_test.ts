@@ -679,3 +679,36 @@ Deno.test("a repeated list brings only what changed, however long the list is", 
   assertEquals([rows.map(({ name }) => name), removed.map(({ name }) => name)], [["3000"], ["8"]]);
   assertEquals(reset, false);
 });
+
+Deno.test("guessing the join secret is slowed down, for the network of whoever guesses", async () => {
+  const town = new Town({ secret: "right" });
+  const guess = async (number: number, text: string) => {
+    const identity = identityOf(number);
+    const endpoint = town.network.endpoint({ id: identity.id, ip: `198.51.100.${number}` });
+    const acceptorId = identityOf(0).id;
+    const connection = await town.clock.run(
+      endpoint.dial({ ip: trackerIp, port }, { expectedId: acceptorId, timeoutMs: 5000 }),
+    );
+    const credential = new TextEncoder().encode(text);
+    const limits = { maxFrameBytes: 1 << 20 };
+    const service = "tracker";
+    const options = {
+      identity,
+      acceptorId,
+      service,
+      credential,
+      limits,
+      clock: town.clock,
+    } as const;
+    return await town.clock.run(connectAs(connection, options)).then(() => "in", String);
+  };
+  assertEquals(await guess(1, "right"), "in");
+  const answers = [];
+  for (let count = 0; count < 40; count++) answers.push(await guess(1, `wrong ${count}`));
+  const looked = answers.filter((answer) => answer.includes("refused the join secret")).length;
+  assert(looked < 40 && looked >= 10, `${looked} guesses were looked at`);
+  assertEquals((await guess(1, "right")).includes("is busy"), true);
+  assertEquals(await guess(2, "right"), "in");
+  await town.clock.advance(10_000);
+  assertEquals(await guess(1, "right"), "in");
+});
