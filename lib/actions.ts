@@ -23,6 +23,8 @@ import {
   formatRate,
   formatTable,
   shortDigests,
+  shorten,
+  wrapText,
 } from "./format.ts";
 import { fileRecord, holderRecord, jsonLine, statusRecord, verifiedRecord } from "./json_output.ts";
 import { findFile, findFiles, placedInto, uniqueFiles } from "./lookup.ts";
@@ -77,9 +79,9 @@ export async function listFiles(view: TrackerView, context: ActionContext): Prom
 const fileColumns: readonly Column[] = [
   { title: "digest" },
   { title: "size", align: "right" },
-  { title: "chunks", align: "right" },
-  { title: "seeders", align: "right" },
-  { title: "leechers", align: "right" },
+  { title: "chunks", align: "right", drop: 1 },
+  { title: "seeders", align: "right", drop: 3 },
+  { title: "leechers", align: "right", drop: 2 },
   { title: "name", flexible: true },
 ];
 
@@ -219,7 +221,8 @@ export function scanLine(
     if (clock.now() - drawnAt < scanLineMs) return;
     drawnAt = clock.now();
     const amounts = `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
-    output.live([`${verb} ${files} of ${formatCount(totalFiles, "file")}, ${amounts}`]);
+    const line = `${verb} ${files} of ${formatCount(totalFiles, "file")}, ${amounts}`;
+    output.live([shorten(line, output.liveWidth)]);
   };
 }
 
@@ -236,6 +239,8 @@ const checkTitles: Record<DoctorCheck["check"], string> = {
   "keys": "keys",
   "clock": "clock",
 };
+
+const minWrappedColumns = 20;
 
 const checkTitleColumns = Math.max(...Object.values(checkTitles).map((title) => title.length));
 
@@ -260,7 +265,22 @@ export async function runDoctor(
 function printAdvice(advice: readonly string[], { output, settings }: ActionContext): void {
   if (settings.json) return output.print(jsonLine({ event: "advice", todo: advice }));
   if (advice.length === 0) return output.print("\nnothing has to be done");
-  output.print(["", "what to do:", ...advice.map((line) => `  - ${line}`)].join("\n"));
+  output.print("\nwhat to do:");
+  for (const text of advice) printWrapped(output, { head: "  - ", text, indent: 4 });
+}
+
+interface Wrapped {
+  /** What stands before the first line, as wide as the indent of the others. */
+  head: string;
+  text: string;
+  indent: number;
+}
+
+/** In a terminal too narrow for that the terminal wraps. */
+function printWrapped(output: Output, { head, text, indent }: Wrapped): void {
+  const columns = output.width - indent;
+  const lines = columns < minWrappedColumns ? [text] : wrapText(text, columns);
+  output.print(head + lines.join(`\n${" ".repeat(indent)}`));
 }
 
 function printCheck({ check, outcome, detail }: DoctorCheck, context: ActionContext): void {
@@ -268,7 +288,8 @@ function printCheck({ check, outcome, detail }: DoctorCheck, context: ActionCont
   if (settings.json) return output.print(jsonLine({ check, outcome, detail }));
   const paint = { good: output.style.green, bad: output.style.red, unknown: output.style.yellow };
   const mark = paint[outcome]({ good: "ok", bad: "no", unknown: "??" }[outcome]);
-  output.print(`${mark}  ${checkTitles[check].padEnd(checkTitleColumns)}  ${displayName(detail)}`);
+  const head = `${mark}  ${checkTitles[check].padEnd(checkTitleColumns)}  `;
+  printWrapped(output, { head, text: displayName(detail), indent: checkTitleColumns + 6 });
 }
 
 export function showStatus(peer: PeerControl, context: ActionContext): number {

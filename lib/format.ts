@@ -156,11 +156,25 @@ export function shorten(text: string, columns: number): string {
   return `${head.join("")}…${tail.join("")}`;
 }
 
+/** The text in lines of at most so many columns, cut at spaces; a longer word has a line of its own. */
+export function wrapText(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    const longer = `${last} ${word}`;
+    if (last === undefined || displayWidth(longer) > columns) lines.push(word);
+    else lines[lines.length - 1] = longer;
+  }
+  return lines;
+}
+
 export interface Column {
   title: string;
   align?: "left" | "right";
   /** Gives way when the table is too wide; the first such column only. */
   flexible?: boolean;
+  /** Left out if that isn't enough, the lowest number first. */
+  drop?: number;
 }
 
 export interface TableOptions {
@@ -175,12 +189,31 @@ export function formatTable(
   rows: readonly (readonly string[])[],
   options: TableOptions,
 ): string[] {
+  const kept = fittingColumns(columns, rows, options.width);
+  if (kept.length < columns.length) {
+    const pick = <Value>(all: readonly Value[]) => kept.flatMap((index) => all[index] ?? []);
+    return formatTable(pick(columns), rows.map(pick), options);
+  }
   const widths = columnWidths(columns, rows, options.width);
   const line = (cells: readonly string[]) =>
     columns.map((column, index) => padCell(cells[index] ?? "", widths[index] ?? 0, column))
       .join("  ").trimEnd();
   const titles = line(columns.map((column) => column.title));
   return [options.style.bold(titles), ...rows.map(line)];
+}
+
+/** The columns that there is room for. */
+function fittingColumns(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  width: number,
+): number[] {
+  const fits = columnWidths(columns, rows, width)
+    .reduce((sum, each) => sum + each, 2 * (columns.length - 1)) <= width;
+  const all = columns.map((_, index) => index);
+  const order = all.filter((index) => columns[index]?.drop !== undefined)
+    .sort((a, b) => (columns[a]?.drop ?? 0) - (columns[b]?.drop ?? 0));
+  return fits || order.length === 0 ? all : all.filter((index) => index !== order[0]);
 }
 
 function columnWidths(
@@ -332,7 +365,7 @@ function renamedNote(name: string, path: string): string {
   if (path.replaceAll("\\", "/").endsWith(name)) return "";
   return freeNamePattern.test(path) && !freeNamePattern.test(name)
     ? ` (another file has the name ${displayName(name)})`
-    : ` (${displayName(name)} on the tracker)`;
+    : ` (asked for as ${displayName(name)})`;
 }
 
 function fetchedBytes(status: DownloadStatus): number {

@@ -20,7 +20,7 @@ import type { ManagedPeer, PeerControl, PeerStatus, TrackerView } from "./contro
 import { controlDesk, trackerIdOf } from "./control_desk.ts";
 import { DownloadQueue } from "./download_queue.ts";
 import { exitCode, messageOf, UserError } from "./errors.ts";
-import { formatBytes, formatCount, formatRate, plainStyle } from "./format.ts";
+import { formatBytes, formatCount, formatRate, plainStyle, shorten } from "./format.ts";
 import { connectedRecord, jsonLine, readyRecord } from "./json_output.ts";
 import {
   type Environment,
@@ -375,7 +375,7 @@ async function getFiles(
 async function shareUntilStopped({ peer, context }: PromptSession): Promise<void> {
   const { clock, output, settings, stop } = context;
   const draw = () => {
-    output.live([uploadLine(peer.status())]);
+    output.live([shorten(uploadLine(peer.status()), output.liveWidth)]);
     timer = clock.setTimer(uploadLineMs, draw);
   };
   let timer = output.isLive && !settings.json ? clock.setTimer(uploadLineMs, draw) : null;

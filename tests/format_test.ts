@@ -18,6 +18,7 @@ import {
   type ProgressOptions,
   shortDigests,
   shorten,
+  wrapText,
 } from "../lib/format.ts";
 
 function via(...kinds: Via[]) {
@@ -242,7 +243,7 @@ Deno.test("formatComplete() says so when the file got another name", () => {
   const harmless = { ...status, name: "a\\b", have: 400, path: "a_b" };
   assert(
     formatComplete(harmless).endsWith(
-      "3 sources: 2 tcp, 1 quic, 100 chunks resumed (a\\b on the tracker)",
+      "3 sources: 2 tcp, 1 quic, 100 chunks resumed (asked for as a\\b)",
     ),
   );
   const windows = { ...status, name: "a/f.txt", have: 400, path: "C:\\d\\a\\f.txt" };
@@ -270,5 +271,36 @@ Deno.test("formatProgressLines() puts names, bars and numbers of several downloa
       new Set(lines.map((line) => displayWidth(line.slice(0, line.indexOf(mark)))));
     assertEquals([columnsOf("[").size, columnsOf("]").size], [1, 1], lines.join("\n"));
     assert(lines[3]?.endsWith("queued"));
+  }
+});
+
+Deno.test("formatTable() leaves out what matters least where not everything fits", () => {
+  const columns = [
+    { title: "digest" },
+    { title: "chunks", drop: 1 },
+    { title: "seeders", drop: 3 },
+    { title: "leechers", drop: 2 },
+    { title: "name", flexible: true },
+  ];
+  const rows = [["abcdef12", "3", "1", "0", "a name that may be shortened"]];
+  const titles = (width: number) =>
+    formatTable(columns, rows, { width, style: plainStyle })[0]?.split(/ +/);
+  assertEquals(titles(80), ["digest", "chunks", "seeders", "leechers", "name"]);
+  assertEquals(titles(40), ["digest", "seeders", "leechers", "name"]);
+  assertEquals(titles(30), ["digest", "seeders", "name"]);
+  assertEquals(titles(20), ["digest", "name"]);
+  for (let width = 20; width < 60; width++) {
+    const lines = formatTable(columns, rows, { width, style: plainStyle });
+    assert(lines.every((line) => displayWidth(line) <= width), `${width}`);
+  }
+});
+
+Deno.test("wrapText() cuts at spaces and loses nothing", () => {
+  const text = "a text of some words, one of them extraordinarily-long";
+  for (let columns = 1; columns < 60; columns++) {
+    const lines = wrapText(text, columns);
+    assertEquals(lines.join(" "), text);
+    const fits = (line: string) => displayWidth(line) <= columns || !line.includes(" ");
+    assert(lines.every(fits));
   }
 });
