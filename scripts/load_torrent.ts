@@ -16,6 +16,15 @@ import { Child, startTracker } from "./load_processes.ts";
 
 const packageName = "bittorrent-tracker@11.2.3";
 
+const serverProgram = `import Server from "bittorrent-tracker/server";
+const [, , kind, port] = process.argv;
+const isUdp = kind === "udp";
+const server = new Server({ udp: isUdp, http: !isUdp, ws: !isUdp, stats: false });
+server.on("error", (error) => console.error(error.message));
+server.on("warning", () => {});
+server.listen(Number(port), () => console.log("ready"));
+`;
+
 /** Peers that have the same file. */
 const peersPerFile = 20;
 
@@ -88,14 +97,16 @@ async function measure({ name, start }: Contender, { peers, seconds }: ComparePl
   }
 }
 
+/** Each of those that run at once has announcers of its own: none has two announces under way. */
 async function announceFor(announcers: Announcer[], seconds: number): Promise<Latencies> {
   const latencies = new Latencies();
   const endMs = performance.now() + seconds * 1000;
-  let next = 0;
-  await inParallel(parallel, async () => {
-    while (performance.now() < endMs) {
+  const runners = Math.min(parallel, announcers.length);
+  await inParallel(runners, async (first) => {
+    for (let number = first; performance.now() < endMs; number += runners) {
+      if (number >= announcers.length) number = first;
       const beganMs = performance.now();
-      await announcers[next++ % announcers.length]!.announce();
+      await announcers[number]!.announce();
       latencies.add(performance.now() - beganMs);
     }
   });
@@ -134,7 +145,7 @@ function ours(state: string): Contender {
 
 function webSocket(program: string): Contender {
   const start = async () => {
-    const { child, port } = await startTheirs(program, "--ws");
+    const { child, port } = await startTheirs(program, "ws");
     const connect = async (number: number) => {
       const socket = new WebSocket(`ws://127.0.0.1:${port}`);
       await new Promise((resolve, reject) => {
@@ -165,7 +176,7 @@ function webSocket(program: string): Contender {
 
 function udp(program: string): Contender {
   const start = async () => {
-    const { child, port } = await startTheirs(program, "--udp");
+    const { child, port } = await startTheirs(program, "udp");
     const client = new UdpClient(port);
     const connect = async (number: number) => {
       const connection = await client.connect();
@@ -232,30 +243,34 @@ class UdpClient {
   }
 }
 
-/** The program's path; null where there is no way to it. */
+/** A program that runs one; null where the package can't be had. */
 async function install(directory: string): Promise<string | null> {
-  const args = ["install", "--prefix", directory, "--no-audit", "--no-fund", packageName];
+  // Native code is for its WebRTC client alone.
+  const args = ["install", "--prefix", directory, "--no-audit", "--no-fund", "--ignore-scripts"];
   try {
-    const { success } = await new Deno.Command("npm", {
-      args,
+    const npm = new Deno.Command("npm", {
+      args: [...args, packageName],
       stdout: "null",
       stderr: "null",
-    }).output();
-    return success ? join(directory, "node_modules/.bin/bittorrent-tracker") : null;
+    });
+    if (!(await npm.output()).success) return null;
   } catch {
     return null;
   }
+  const program = join(directory, "server.mjs");
+  await Deno.writeTextFile(program, serverProgram);
+  return program;
 }
 
 async function startTheirs(
   program: string,
-  transport: "--ws" | "--udp",
+  transport: "ws" | "udp",
 ): Promise<{ child: Child; port: number }> {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   listener.close();
-  const child = new Child("node", [program, "--port", `${port}`, transport, "--quiet"]);
-  await sleep(settleMs);
+  const child = new Child("node", [program, transport, `${port}`]);
+  await child.line();
   return { child, port };
 }
 
