@@ -97,7 +97,8 @@ details summary { cursor: pointer; color: var(--soft); font-size: .875rem; margi
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: .75rem 1rem; }
 .tile b { display: block; font-size: 1.5rem; line-height: 1.2; font-weight: 650; }
 .tile span { color: var(--soft); font-size: .875rem; }
-.health { display: inline-block; min-width: 4.5rem; }
+.health { white-space: nowrap; }
+table + p { margin-top: .5rem; }
 .health.good { color: var(--good); } .health.fair { color: var(--warn); } .health.poor { color: var(--bad); }
 a { color: var(--accent); }
 @media (max-width: 40rem) {

@@ -164,14 +164,14 @@ ${parts["files"] ?? null}</section>`,
     const { sight, clock } = this.#options;
     const { peers, files, introductions, relayed } = sight.statistics();
     const endangered = rows.filter(({ seeders }) => seeders === 0).length;
-    const up = formatDuration(Math.floor((clock.now() - this.#startedAt) / 60_000) * 60);
+    const minutes = Math.floor((clock.now() - this.#startedAt) / 60_000);
     const tiles: [string | number, string][] = [
       [peers, peers === 1 ? "peer" : "peers"],
       [files, files === 1 ? "file" : "files"],
       [endangered, "without a seeder"],
       [introductions, "introductions in the last minute"],
       [relayed, "relayed paths"],
-      [up === "0.0 s" ? "just now" : up, "up"],
+      [minutes === 0 ? "< 1 min" : formatDuration(minutes * 60), "up"],
     ];
     return html`<div id="tiles" class="tiles">${
       tiles.map(([value, what]) =>

@@ -253,6 +253,42 @@ testInBrowser(
   },
 );
 
+Deno.test({
+  name: `the tracker's page shows files and their holders, small, accessible, without scripts too${
+    whyNoBrowser === null ? "" : ` (skipped: ${whyNoBrowser})`
+  }`,
+  ignore: whyNoBrowser !== null,
+  fn: () =>
+    inPlayground(async (place) => {
+      const args = ["--host", "127.0.0.1", "--port", "0", "--http", "127.0.0.1:0", "--json"];
+      const state = ["--state", await place.directory()];
+      const tracker = place.start("tracker", [...args, ...state]);
+      const ready = await tracker.event(({ event }) => event === "ready", "ready");
+      const link = String(ready["link"]);
+      await place.seeder(await place.directory({ "film.bin": "film", [hostile]: "x" }), link);
+      await place.listing(link, (rows) => rows.length === 2);
+      await withBrowser(async (browser) => {
+        for (const javaScriptEnabled of [true, false]) {
+          const context = await browser.newContext({ javaScriptEnabled, viewport: phone });
+          const page = await context.newPage();
+          const complaints = complaintsOf(page);
+          await page.goto(String(ready["page"]));
+          await page.getByText(hostile).waitFor();
+          if (javaScriptEnabled) {
+            await page.getByText("live", { exact: true }).waitFor();
+            assertEquals(await seriousFaults(page), []);
+            const { scrollWidth, bytes } = await page.evaluate<Facts>(readFacts);
+            assert(scrollWidth <= phone.width && bytes < maxTransferBytes, `${bytes} bytes`);
+          }
+          await page.getByRole("link", { name: "film.bin" }).click();
+          await page.getByRole("cell", { name: "1 of 1" }).waitFor();
+          assertEquals(complaints, []);
+          await context.close();
+        }
+      });
+    }),
+});
+
 Deno.test("the page's port refuses foreign names, wrong tokens and huge uploads, and outlives silent readers", () =>
   inPlayground(async (place) => {
     const directory = await place.directory({ "own.txt": "own" });

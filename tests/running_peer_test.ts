@@ -89,6 +89,22 @@ Deno.test("a running peer is ended from another terminal, and then nobody answer
     assert(!names.some((name) => name.startsWith("control")), names.join());
   }));
 
+Deno.test({
+  name: "SIGTERM ends a peer with a goodbye: the tracker forgets it at once",
+  ignore: Deno.build.os === "windows",
+  fn: () =>
+    inPlayground(async (place) => {
+      const { link } = await place.tracker();
+      const peer = await place.seeder(await place.directory({ "own.txt": "own" }), link);
+      await place.listing(link, (rows) => rows.length === 1);
+      peer.signal("SIGTERM");
+      const { code, signal, errors } = await peer.end();
+      assertEquals([code, signal, errors], [0, null, ""]);
+      const { lines } = await place.peer(["--tracker", link, "--json", "list"]);
+      assertEquals(lines, []);
+    }),
+});
+
 Deno.test("a running peer that was killed leaves a socket that keeps nobody off", () =>
   onStage(async ({ ask, running, directory, link, place }) => {
     await running.kill();
