@@ -404,8 +404,8 @@ export class TrackedFiles {
     this.#perBlock.add(holding.from, 1);
     this.#countHeldBytes(peer, held?.length ?? 0);
     place(holding);
-    const namesBefore = holding.names;
-    holding.names = namesBefore.filter((name) => this.#addName(file, name));
+    const taken = holding.names.map((name) => this.#addName(file, name));
+    if (taken.includes(false)) holding.names = holding.names.filter((_, index) => taken[index]);
   }
 
   /** The opposite of `#insert`. */
@@ -469,7 +469,8 @@ export class TrackedFiles {
     const bytes = utf8BytesOf(name);
     const row = { file, name, bytes, announcers: 0, awayAnnouncers: 0, listed: false };
     row[by]++;
-    file.names.push(row);
+    if (file.names.length === 0) file.names = [row];
+    else file.names.push(row);
     this.#rowCount++;
     return true;
   }
@@ -581,8 +582,11 @@ function utf8BytesOf(text: string): number {
 
 function place(holding: Holding): void {
   const { claim, held } = holding;
-  const holdings = held === null ? claim.seeders : claim.leechers;
-  holding.slot = holdings.push(holding) - 1;
+  const side = held === null ? "seeders" : "leechers";
+  // An array that grows from nothing takes room for seventeen; most files have one holder.
+  if (claim[side].length === 0) claim[side] = [holding];
+  else claim[side].push(holding);
+  holding.slot = claim[side].length - 1;
 }
 
 function displace(holding: Holding): void {
