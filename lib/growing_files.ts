@@ -162,7 +162,8 @@ export class GrowingFiles {
   #isWhole(hex: string, path: string): boolean {
     const { disk } = this.#directory;
     const state = disk.state(path);
-    if (state?.links !== 1 || state.size === 0 || chunkCountOf(state.size) !== 1) return false;
+    if (state?.kind !== "file" || state.links !== 1) return false;
+    if (state.size === 0 || chunkCountOf(state.size) !== 1) return false;
     const bytes = new Uint8Array(state.size);
     const file = disk.open(path);
     const isRead = file.read(bytes, 0) === bytes.length;
