@@ -143,7 +143,8 @@ export class GrowingFiles {
   async #takeUp(begun: BegunFile, path: string): Promise<boolean> {
     const { disk } = this.#directory;
     // With a second name it is, or was, somebody's file.
-    if (disk.state(path)?.links !== 1) return false;
+    const state = disk.state(path);
+    if (state?.kind !== "file" || state.links !== 1) return false;
     const growing = GrowingFile.reopen(disk, path);
     const found = await verifyGrown(begun, growing);
     if (found.length === 0) {
