@@ -20,6 +20,7 @@ import { parseJoinLink } from "../lib/join_link.ts";
 import { dataFrameType, decodePeerMessage, type PeerMessage } from "../lib/peer_messages.ts";
 import { PeerSession } from "../lib/peer_session.ts";
 import { KeyedRateLimiter } from "../lib/rate_limiter.ts";
+import { decodeGroupMessage } from "../lib/group_messages.ts";
 import { decodeTrackerRequest, decodeTrackerResponse } from "../lib/tracker_messages.ts";
 import { TrackerSession } from "../lib/tracker_session.ts";
 import { TrackerState } from "../lib/tracker_state.ts";
@@ -149,6 +150,7 @@ const frames = {
   toTracker: framesOf("tracker-request"),
   fromTracker: framesOf("tracker-response"),
   peer: framesOf("peer"),
+  group: framesOf("group"),
 };
 
 /** A frame of a language, its payload mutated; now and then another type. */
@@ -395,6 +397,7 @@ export const fuzzTargets: readonly FuzzTarget[] = [
   decoder("handshake messages", frames.handshake, decodeHandshakeMessage),
   decoder("tracker requests", frames.toTracker, decodeTrackerRequest),
   decoder("tracker responses", frames.fromTracker, decodeTrackerResponse),
+  decoder("messages between trackers", frames.group, decodeGroupMessage),
   decoder("peer messages", frames.peer, decodePeerMessage),
   { name: "echo messages", run: runEcho },
   { name: "frames", run: runFrames },
