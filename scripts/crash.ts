@@ -57,7 +57,7 @@ async function main(): Promise<number> {
 async function strikeAll(world: CrashWorld): Promise<number> {
   const planned = moments > 0 ? randomMoments() : await everyOperation(world);
   const deadline = performance.now() + seconds * 1000;
-  const totals = { runs: 0, hits: 0, failed: 0, kept: 0, fetched: 0 };
+  const totals = { runs: 0, hits: 0, failed: 0, kept: 0, fetched: 0, again: 0 };
   let next = from;
   for (; next < planned.length && performance.now() < deadline; next++) {
     const { scenario, strike } = planned[next]!;
@@ -65,6 +65,7 @@ async function strikeAll(world: CrashWorld): Promise<number> {
     totals.runs++;
     totals.kept += report.kept;
     totals.fetched += report.fetched;
+    totals.again += report.again;
     if (report.hasHit) totals.hits++;
     if (report.violations.length === 0) continue;
     totals.failed++;
@@ -73,7 +74,8 @@ async function strikeAll(world: CrashWorld): Promise<number> {
   }
   console.log(
     `${totals.runs} strikes, ${totals.hits} of them hit, ${totals.failed} failed; ` +
-      `${totals.kept} chunks kept, ${totals.fetched} fetched by the next start; ` +
+      `${totals.kept} chunks kept, ${totals.fetched} fetched by the next start, ` +
+      `${totals.again} of them though they lay in a file that grew; ` +
       (next < planned.length ? `go on with --from ${next} of ${planned.length}` : "all done"),
   );
   return totals.failed === 0 ? 0 : 1;
