@@ -16,12 +16,26 @@ import { Playground, repository } from "../tests/programs.ts";
 import { firstChunk } from "./bench_first_chunk.ts";
 import type { BenchCase, Contender, Measurement, Prepared } from "./bench_ground.ts";
 import { index, indexSmall, restart } from "./bench_index.ts";
+import { limits } from "./bench_limits.ts";
+import { largeFile } from "./bench_memory.ts";
 import { single } from "./bench_single.ts";
 import { small } from "./bench_small.ts";
 import { swarm } from "./bench_swarm.ts";
+import { starting } from "./bench_start.ts";
 import { machineFacts } from "./machine_facts.ts";
 
-const cases: readonly BenchCase[] = [single, swarm, small, index, indexSmall, restart, firstChunk];
+const cases: readonly BenchCase[] = [
+  single,
+  swarm,
+  small,
+  index,
+  indexSmall,
+  restart,
+  starting,
+  firstChunk,
+  limits,
+  largeFile,
+];
 
 const memoryDirectory = "/dev/shm";
 
@@ -118,7 +132,7 @@ async function run(one: BenchCase, prepared: Prepared, options: Run): Promise<vo
   for (let round = 1; round <= Number(options.rounds); round++) {
     for (const { what, measure } of contenders) {
       const measurement = await measure();
-      await options.place.endPrograms();
+      if (!prepared.needsPrograms) await options.place.endPrograms();
       console.log(style.dim(`round ${round}: ${what}: ${measurement.seconds.toFixed(3)} s`));
       measured.set(what, [...(measured.get(what) ?? []), measurement]);
     }

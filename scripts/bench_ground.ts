@@ -55,6 +55,8 @@ export interface Prepared {
   title: string;
   /** Throughput is told where it means something. */
   bytes?: number;
+  /** Programs that were started for all rounds. */
+  needsPrograms?: boolean;
   contenders: Contender[];
 }
 

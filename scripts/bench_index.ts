@@ -113,7 +113,8 @@ async function measureShare(place: Playground, source: string): Promise<Measurem
   const program = place.start("peer", ["--dir", source, "--tracker", link, "--json", "share"]);
   await program.event((event) => event["event"] === "ready", "ready", limitMs);
   const seconds = (performance.now() - startedAt) / 1000;
-  const { cpu, sender } = await new Ends([program.id], []).measurement(seconds);
+  const cpu = await cpuOf([program.id]);
+  const { sender } = await new Ends([program.id], []).measurement(seconds);
   await program.stop();
   // The tracker has been told everything when it has answered the goodbye.
   const more = { "tracker CPU s": await cpuOf([tracker.id]) ?? NaN };
