@@ -359,10 +359,11 @@ export class DownloadTask implements DownloadHandle {
     if (this.#manifest) return;
     try {
       verifyManifest(manifest);
-      if (manifest.length !== this.#file.length) throw new Error("Its length is not the file's");
     } catch (error) {
       return this.#swarm.ban(record.peer, `sent a false manifest: ${messageOf(error)}`);
     }
+    // The hashes don't tell the length: it may be the tracker that is wrong about it.
+    if (manifest.length !== this.#file.length) return this.#forgetSource(record);
     await this.#begin({ ...manifest, name: this.#file.name }).catch((error) =>
       this.#fail(asUserError(error))
     );

@@ -209,3 +209,20 @@ Deno.test("a download from ten sources of which nine lie completes, and each lia
   // The third one is the last that counts; what was under way beside it may come, too.
   assert(store.damaged >= 27 && store.damaged <= 36, `${store.damaged} damaged chunks`);
 });
+
+Deno.test("a size that the tracker is wrong about completes nothing, and no honest peer is blamed for it", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = new SeededRandom(6).bytes(3 * chunkBytes);
+  await swarm.join({ store: new MemoryStore({ film: bytes }) });
+  const store = new MemoryStore();
+  const victim = await swarm.join({ store });
+  const [file] = await swarm.clock.run(victim.node.list(), 20_000);
+  const wrong = victim.node.download({ ...file!, length: file!.length - 1 });
+  const told = await swarm.clock.run(wrong.done, 600_000);
+  assertEquals(told.state, "failed");
+  assertEquals(store.files(), []);
+  assertEquals(victim.notices.filter(({ text }) => text.includes("not asked again")), []);
+  const right = victim.node.download(file!);
+  assertEquals((await swarm.clock.run(right.done, 600_000)).state, "complete");
+  assertEquals(store.bytesOf("film"), bytes);
+});
