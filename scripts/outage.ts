@@ -155,11 +155,10 @@ async function startOne(number: number): Promise<(() => Promise<boolean>) | null
     up: 0,
     json: true,
   };
-  const peer = await startRealPeer({ ...settings, down: downRate }, {
-    onScan: () => {},
-    onNotice: () => {},
-    signal: new AbortController().signal,
-  });
+  const signal = new AbortController().signal;
+  const listeners = { onScan: () => {}, onNotice: () => {}, signal };
+  // A process that starts many of them may be too busy to hear the tracker in time.
+  const peer = await until(() => startRealPeer({ ...settings, down: downRate }, listeners));
   if (isSeeder) return null;
   const digest = referenceDigest(content);
   const file = await until(async () => (await peer.list()).find((row) => row.digest === digest));
