@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { minChunkBytes } from "../lib/constants.ts";
 import { systemClock } from "../lib/deno_clock.ts";
 import { QuicEndpoint } from "../lib/deno_quic.ts";
+import { TcpEndpoint } from "../lib/deno_tcp.ts";
 import { parseJoinLink } from "../lib/join_link.ts";
 import { generateIdentity } from "../lib/key_file.ts";
 import { Latencies } from "./load_latencies.ts";
@@ -59,7 +60,8 @@ export async function runComparison(plan: ComparePlan): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "load-" });
   try {
     const theirs = await install(directory);
-    const contenders = [ours(join(directory, "state"))];
+    const state = join(directory, "state");
+    const contenders = [ours(state, "QUIC"), ours(state, "TLS")];
     if (theirs === null) console.log(`skipped: ${packageName} can't be installed here`);
     else contenders.push(webSocket(theirs), udp(theirs));
     for (const contender of contenders) await measure(contender, plan);
@@ -113,14 +115,14 @@ async function announceFor(announcers: Announcer[], seconds: number): Promise<La
   return latencies;
 }
 
-function ours(state: string): Contender {
+function ours(state: string, transport: "QUIC" | "TLS"): Contender {
   const start = async () => {
     const { child, link } = await startTracker({ state, more: ["--no-relay"] });
     const { hosts: [{ host, port }], id } = parseJoinLink(link);
-    const endpoints = Array.from(
-      { length: 8 },
-      () => QuicEndpoint.listen({ host, port: 0, identity: generateIdentity() }),
-    );
+    const endpoints = Array.from({ length: 8 }, () => {
+      const options = { host, port: 0, identity: generateIdentity() };
+      return transport === "QUIC" ? QuicEndpoint.listen(options) : TcpEndpoint.listen(options);
+    });
     const connect = async (number: number) => {
       const peer = new LoadPeer({
         identity: generateIdentity(),
@@ -140,7 +142,7 @@ function ours(state: string): Contender {
     };
     return { child, connect };
   };
-  return { name: "ours, QUIC", start };
+  return { name: `ours, ${transport}`, start };
 }
 
 function webSocket(program: string): Contender {
