@@ -10,7 +10,7 @@
  * One peer probes for one introduction at a time, so that its router sees no more than one plan's rate; the others
  * wait. Openers can't wait, since they are being probed: there are at most `maxOpeners`.
  */
-import { sameAddress, type SocketAddress } from "./address.ts";
+import { isIPv6, sameAddress, type SocketAddress } from "./address.ts";
 import {
   type BirthdayMachine,
   BirthdayOpener,
@@ -30,6 +30,12 @@ import type { PunchTransmit } from "./hole_puncher.ts";
 import type { Birthday, BirthdayHit, Introduction } from "./introduced_pair.ts";
 import type { Clock, DatagramSocket, Random } from "./ports.ts";
 
+/**
+ * How far first datagrams go, one socket after the other, where that is limited (null: all the way): past a router at
+ * home, and past a carrier's.
+ */
+const firstTtls = [2, 5, 2, null] as const;
+
 const maxOpeners = 4;
 const maxWaitingProbers = 64;
 
@@ -42,13 +48,14 @@ const echoRepeatMs = 250;
 
 type Start = Extract<PunchTransmit, { type: "start_birthday" }>;
 type ProberStart = Extract<Start, { role: "prober" }>;
+type OpenerStart = Extract<Start, { role: "opener" }>;
 
 export interface BirthdayPunchesOptions {
   selfId: Uint8Array;
   clock: Clock;
   random: Random;
-  /** A raw socket on any free port. */
-  openSocket(): Promise<DatagramSocket>;
+  /** A raw socket on any free port. `firstTtl`: how many hops its first datagram goes; absent: all the way. */
+  openSocket(firstTtl?: number): Promise<DatagramSocket>;
   /** Where the tracker's echo answers; null for nowhere. */
   echoAddress(): SocketAddress | null;
   /** The IP at which the tracker sees this peer, and which it tells others; absent or null: not known. */
@@ -116,7 +123,7 @@ class BirthdayPunch implements Birthday {
   async #meet(start: Start, run: Run): Promise<BirthdayHit | null> {
     const machine = start.role === "prober"
       ? await this.#prober(start, run)
-      : await this.#opener(start.target, run);
+      : await this.#opener(start, run);
     return machine && await this.#drive(machine, run);
   }
 
@@ -145,11 +152,14 @@ class BirthdayPunch implements Birthday {
   }
 
   /** With fewer sockets than planned if the system has no more. */
-  async #opener(target: SocketAddress, run: Run): Promise<BirthdayMachine | null> {
+  async #opener({ target, lowTtl }: OpenerStart, run: Run): Promise<BirthdayMachine | null> {
     const { clock, openSocket, plan = maxBirthdayPlan } = this.#options;
     const wanted = Math.min(plan.sockets, maxBirthdayPlan.sockets);
     while (run.sockets.count < wanted && !run.signal.aborted) {
-      const socket = await openSocket().catch(() => null);
+      const limit = lowTtl && !isIPv6(target.ip)
+        ? firstTtls[run.sockets.count % firstTtls.length]
+        : null;
+      const socket = await openSocket(limit ?? undefined).catch(() => null);
       if (socket === null) break;
       run.sockets.add(socket);
     }

@@ -14,6 +14,7 @@ import { QuicEndpoint } from "./deno_quic.ts";
 import { UdpSocket } from "./deno_udp.ts";
 import type { Identity } from "./identity.ts";
 import type { JoinLink } from "./join_link.ts";
+import { LowTtlSocket } from "./low_ttl_socket.ts";
 import { NatDiscovery } from "./nat_discovery.ts";
 import type { LocalPeer } from "./tracker_client.ts";
 import type { TrackerLink } from "./tracker_link.ts";
@@ -64,7 +65,10 @@ export function realTraversal(options: RealTraversalOptions): RealTraversal {
     selfId: identity.id,
     clock: systemClock,
     random: systemRandom,
-    openSocket: () => Promise.resolve(UdpSocket.open({ host, port: 0, maxBytes: maxRawBytes })),
+    openSocket: async (firstTtl) =>
+      firstTtl === undefined
+        ? UdpSocket.open({ host, port: 0, maxBytes: maxRawBytes })
+        : await LowTtlSocket.open(firstTtl),
     echoAddress: () => discovery.echoAddress,
     publicIp: () => tracker.observed?.ip ?? null,
     tellProbing: (token, port) => tracker.probing(token, port),

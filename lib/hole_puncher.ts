@@ -140,8 +140,8 @@ export type PunchTransmit =
    * `target`'s IP.
    */
   | { type: "start_birthday"; role: "prober"; target: SocketAddress; nat: NatClass }
-  /** Opens many raw sockets towards `target`. */
-  | { type: "start_birthday"; role: "opener"; target: SocketAddress }
+  /** Opens many raw sockets towards `target`; `lowTtl`: many of them with a datagram that doesn't get there. */
+  | { type: "start_birthday"; role: "opener"; target: SocketAddress; lowTtl: boolean }
   /** All raw sockets of this introduction are closed. */
   | { type: "stop_birthday" };
 
@@ -539,7 +539,9 @@ export class HolePuncher {
     if (this.#openerRuns >= maxBirthdayRuns || !this.#improves("punched")) return;
     this.#openerRuns++;
     this.#birthdayRunning = true;
-    this.#transmits.push({ type: "start_birthday", role: "opener", target: address });
+    // Plain punching should have done, or the first run: a router may remember what came unasked.
+    const lowTtl = this.#role === "both" || this.#openerRuns > 1;
+    this.#transmits.push({ type: "start_birthday", role: "opener", target: address, lowTtl });
   }
 
   #handleBirthday(hit: { localPort: number; remote: SocketAddress } | null, now: number): void {

@@ -18,8 +18,11 @@ import { completeRecord, jsonLine, progressRecord } from "./json_output.ts";
 import { noteError, type Output, OutputClosed } from "./output.ts";
 import type { Clock, Timer } from "./ports.ts";
 
-/** At most 4 progress records per second. */
+/** At most 4 progress records per second, and one when the first chunk is there. */
 const tickMs = 250;
+
+/** How often a first chunk is looked for. */
+const firstChunkLookMs = 10;
 
 /** How often a log gets a line. */
 const logLineMs = 5_000;
@@ -40,12 +43,15 @@ interface Watched {
   /** What the last record or log line said; null before the first. */
   told: { have: number; bytesPerSecond: number } | null;
   loggedAt: number;
+  /** Whether no chunk has come as yet. */
+  isWaiting: boolean;
 }
 
 export class ProgressBoard {
   readonly #options: BoardOptions;
   readonly #watched = new Map<string, Watched>();
   #timer: Timer | null = null;
+  #tickedAt = -Infinity;
   #isClosed = false;
 
   constructor(options: BoardOptions) {
@@ -56,7 +62,8 @@ export class ProgressBoard {
   async watch(download: Download): Promise<number> {
     const { digest } = download.status();
     const loggedAt = this.#options.clock.now();
-    this.#watched.set(digest, { download, told: null, loggedAt });
+    if (this.#watched.size === 0) this.#tickedAt = loggedAt;
+    this.#watched.set(digest, { download, told: null, loggedAt, isWaiting: this.#options.json });
     this.#arm();
     const ended = await download.done;
     if (this.#isClosed) return exitCode.failed;
@@ -103,7 +110,10 @@ export class ProgressBoard {
 
   #arm(): void {
     if (this.#timer !== null) return;
-    this.#timer = this.#options.clock.setTimer(tickMs, () => this.#tick());
+    const { clock } = this.#options;
+    const isWaiting = [...this.#watched.values()].some((watched) => watched.isWaiting);
+    const delayMs = isWaiting ? firstChunkLookMs : this.#tickedAt + tickMs - clock.now();
+    this.#timer = clock.setTimer(Math.max(delayMs, 0), () => this.#tick());
   }
 
   #disarmIfIdle(): void {
@@ -115,8 +125,26 @@ export class ProgressBoard {
   #tick(): void {
     this.#timer = null;
     if (this.#watched.size === 0) return;
-    this.#guard(() => this.#tell());
+    const now = this.#options.clock.now();
+    const isFirstChunk = this.#noteFirstChunks();
+    if (isFirstChunk || now - this.#tickedAt >= tickMs) {
+      this.#tickedAt = now;
+      this.#guard(() => this.#tell());
+    }
     this.#arm();
+  }
+
+  /** Whether the first chunk of a download has come since the last look. */
+  #noteFirstChunks(): boolean {
+    let hasCome = false;
+    for (const watched of this.#watched.values()) {
+      if (!watched.isWaiting) continue;
+      const { have, resumed } = watched.download.status();
+      if (have <= resumed) continue;
+      watched.isWaiting = false;
+      hasCome = true;
+    }
+    return hasCome;
   }
 
   #tell(): void {

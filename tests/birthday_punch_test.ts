@@ -64,7 +64,7 @@ function probe(punches: BirthdayPunches) {
 
 function openerStart(port: number) {
   const target = { ip: proberIp, port };
-  return { type: "start_birthday" as const, role: "opener" as const, target };
+  return { type: "start_birthday" as const, role: "opener" as const, target, lowTtl: false };
 }
 
 Deno.test("prober and opener meet, agree on the ports, and have no socket left", async () => {
@@ -122,6 +122,21 @@ Deno.test("a prober that is seen elsewhere all the time tries a dozen sockets an
   const punches = scene.punches(proberIp, { publicIp: () => "198.51.100.7" });
   assertEquals(await scene.clock.run(probe(punches).run(proberStart)), null);
   assertEquals([scene.told, scene.opened, scene.open.size], [[], 12, 0]);
+});
+
+Deno.test("an opener that is to be careful has most first datagrams end on their way", async () => {
+  for (const lowTtl of [true, false]) {
+    const scene = new Scene();
+    const ttls: (number | undefined)[] = [];
+    const openSocket = (firstTtl?: number) => {
+      ttls.push(firstTtl);
+      return Promise.resolve(scene.socket(openerIp));
+    };
+    const opener = scene.punches(openerIp, { openSocket }).for({ token, peer: proberId });
+    assertEquals(await scene.clock.run(opener.run({ ...openerStart(1), lowTtl })), null);
+    const counts = [2, 5, undefined].map((ttl) => ttls.filter((each) => each === ttl).length);
+    assertEquals(counts, lowTtl ? [32, 16, 16] : [0, 0, 64]);
+  }
 });
 
 Deno.test("a run that meets nobody ends by its plan", async () => {

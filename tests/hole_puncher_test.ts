@@ -366,8 +366,15 @@ Deno.test("the prober starts by itself, the opener when the prober's address is 
   opener.input({ type: "probing", address: raw });
   opener.input({ type: "probing", address: { ip: "203.0.113.66", port: 5555 } });
   assertEquals(opener.of("start_birthday").map(({ transmit }) => transmit), [
-    { type: "start_birthday", role: "opener", target: raw },
+    { type: "start_birthday", role: "opener", target: raw, lowTtl: false },
   ]);
+  opener.input({ type: "probing", address: raw });
+  const either = new Bench().at(800).input({ type: "probing", address: raw });
+  const lowTtls = (bench: Bench) =>
+    bench.of("start_birthday").flatMap(({ transmit }) =>
+      transmit.role === "opener" ? [transmit.lowTtl] : []
+    );
+  assertEquals([lowTtls(opener), lowTtls(either)], [[false, true], [true]]);
 });
 
 Deno.test("a prober does not open, however often it is told, and an opener not more than twice", () => {

@@ -136,6 +136,20 @@ Deno.test("get --json prints ready, progress and complete", async () => {
   ]);
 });
 
+Deno.test("get --json tells of the first chunk at once, and of the others four times a second", async () => {
+  const { run, output, clock } = stage();
+  let toldAt = 0;
+  const print = output.print.bind(output);
+  output.print = (text) => {
+    if (text.includes('"have":1')) toldAt ||= clock.now();
+    print(text);
+  };
+  await run(`${tracked} --json get abcdef1`);
+  assert(toldAt >= chunkEveryMs && toldAt <= chunkEveryMs + 10, `told after ${toldAt} ms`);
+  const progress = output.records.filter((record) => record["event"] === "progress");
+  assertEquals(progress.length <= 1 + 4 * (4 * chunkEveryMs / 1000), true);
+});
+
 const path: PathInUse = {
   ...{ peer: "p", via: "punched", transport: "quic", address: "198.51.100.7:4" },
   ...{ milliseconds: 20, replaces: null },
