@@ -87,7 +87,8 @@ export const labPairs: LabPair[] = [
   pairOf(pools.arbitrary, portRestricted),
   pairOf(pools.arbitrary, pools.arbitrary),
   pairOf(pools.arbitrary, symmetric),
-  withLoss(pairOf(portRestricted, portRestricted)),
+  // Where several dials in a row are lost, the relay is first, and a small file through it before they are repeated.
+  { ...withLoss(pairOf(portRestricted, portRestricted)), expected: "either" },
   withLoss(pairOf(portRestricted, symmetric)),
   withLoss(pairOf(symmetric, symmetric)),
 ];
