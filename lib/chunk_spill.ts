@@ -1,18 +1,23 @@
 /**
- * Gives chunks that lie in a growing file a file of their own, `<digest>.<n>.chunk`, a second after they were verified,
- * so that whoever looks into the directory finds what is held of an incomplete file.
+ * Gives chunks that lie in a growing file a file of their own, `<digest>.<n>.chunk`, so that whoever looks into the
+ * directory finds what is held of an incomplete file: at once as long as a download is slow.
  *
- * A file that will be complete in a moment is left alone: what would be written twice is most of what a fast download
- * costs the disk. Nothing hangs on it: a growing file that a killed process leaves is taken up again.
+ * Of a fast one everything would be written twice, which is most of what it costs the disk: there it is done a second
+ * later, and not at all if the file will be complete in a moment. Nothing is lost by that: a growing file that a killed
+ * process leaves is taken up again.
  */
 import { type BegunFile, isOnlyGrown } from "./begun_file.ts";
 import { countBits } from "./bitfield.ts";
 import type { DiskFile } from "./disk.ts";
-import { chunkCountOf, chunkLengthOf, chunkOffsetOf } from "./manifest.ts";
+import { chunkBytesOf, chunkCountOf, chunkLengthOf, chunkOffsetOf } from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
 
-/** How old a chunk is when it gets its own file. */
+/** A download is fast when it brought the last so many chunks at this rate, in bytes a millisecond. */
+const fastChunks = 32;
+const fastBytesPerMs = 64 * 1024;
+
+/** How old a chunk of a fast download is when it gets its own file. */
 const ageMs = 1000;
 
 const lookMs = 250;
@@ -36,18 +41,19 @@ export interface SpillOptions {
   onRefused(begun: BegunFile): void;
 }
 
-/** What waits of one file. */
-interface Waiting {
-  /** Chunks, and since when. */
-  chunks: Map<number, number>;
+/** A download under way. */
+interface Arrivals {
+  /** Chunks that wait for their own file, and since when. */
+  waiting: Map<number, number>;
+  /** When the last `fastChunks` came. */
+  times: number[];
   firstAt: number;
-  lastAt: number;
-  arrived: number;
+  count: number;
 }
 
 export class ChunkSpill {
   readonly #options: SpillOptions;
-  readonly #waiting = new Map<BegunFile, Waiting>();
+  readonly #arrivals = new Map<BegunFile, Arrivals>();
   #timer: ReturnType<typeof setTimeout> | null = null;
   #work: Promise<void> | null = null;
   #isClosed = false;
@@ -59,18 +65,20 @@ export class ChunkSpill {
   /** A chunk has come to lie in the growing file. */
   add(begun: BegunFile, chunk: number): void {
     const now = performance.now();
-    const waiting = this.#waiting.get(begun) ??
-      { chunks: new Map<number, number>(), firstAt: now, lastAt: now, arrived: 0 };
-    waiting.chunks.set(chunk, now);
-    waiting.lastAt = now;
-    waiting.arrived++;
-    this.#waiting.set(begun, waiting);
+    const arrivals = this.#arrivals.get(begun) ??
+      { waiting: new Map<number, number>(), times: [], firstAt: now, count: 0 };
+    this.#arrivals.set(begun, arrivals);
+    arrivals.count++;
+    arrivals.times.push(now);
+    if (arrivals.times.length > fastChunks) arrivals.times.shift();
+    if (!isFast(begun, arrivals, now)) return void this.#write(begun, chunk);
+    arrivals.waiting.set(chunk, now);
     this.#wake();
   }
 
   /** The file is complete, or no download any more. */
   drop(begun: BegunFile): void {
-    this.#waiting.delete(begun);
+    this.#arrivals.delete(begun);
   }
 
   /** Resolves when every chunk that lies in the growing file alone has its own; false where there is no room. */
@@ -78,7 +86,9 @@ export class ChunkSpill {
     await this.#work;
     this.drop(begun);
     for (const chunk of begun.growing?.chunks() ?? []) {
-      if (isOnlyGrown(begun, chunk) && !await this.#write(begun, chunk)) return false;
+      if (!isOnlyGrown(begun, chunk)) continue;
+      if (!this.#write(begun, chunk)) return false;
+      await nextTurn();
     }
     return true;
   }
@@ -94,53 +104,38 @@ export class ChunkSpill {
     if (this.#isClosed || this.#work) return;
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
-      this.#work = this.#spillAll().finally(() => {
+      this.#work = this.#look().finally(() => {
         this.#work = null;
-        if (this.#waiting.size > 0) this.#wake();
+        if ([...this.#arrivals.values()].some(({ waiting }) => waiting.size > 0)) this.#wake();
       });
     }, lookMs);
   }
 
-  async #spillAll(): Promise<void> {
-    for (const [begun, waiting] of [...this.#waiting]) {
+  async #look(): Promise<void> {
+    for (const [begun, arrivals] of [...this.#arrivals]) {
       const now = performance.now();
-      if (!this.#isSoonComplete(begun, waiting, now)) await this.#spill(begun, now - ageMs);
+      if (isSoonComplete(begun, arrivals, now)) continue;
+      for (const [chunk, since] of arrivals.waiting) {
+        if (since > now - ageMs || this.#arrivals.get(begun) !== arrivals) break;
+        arrivals.waiting.delete(chunk);
+        if (!this.#write(begun, chunk)) break;
+        await nextTurn();
+      }
     }
   }
 
-  #isSoonComplete({ manifest, held }: BegunFile, waiting: Waiting, now: number): boolean {
-    if (now - waiting.lastAt > quietMs) return false;
-    const count = chunkCountOf(manifest.length);
-    const missing = count - countBits(held);
-    const msPerChunk = (now - waiting.firstAt) / waiting.arrived;
-    return missing * msPerChunk < soonMs;
-  }
-
-  /** Writes those that came before `until`. */
-  async #spill(begun: BegunFile, until: number): Promise<void> {
-    const waiting = this.#waiting.get(begun);
-    if (!waiting) return;
-    for (const [chunk, since] of waiting.chunks) {
-      if (since > until) break;
-      waiting.chunks.delete(chunk);
-      if (!await this.#write(begun, chunk)) return this.drop(begun);
-    }
-  }
-
-  /** False when there is no room. */
-  async #write(begun: BegunFile, chunk: number): Promise<boolean> {
+  /** False when there is no room: the chunk stays where it is. */
+  #write(begun: BegunFile, chunk: number): boolean {
     const { directory, place, onRefused } = this.#options;
     const path = directory.incomingPath(begun.manifest.digest, chunk);
     let file: DiskFile | null = null;
     try {
       file = directory.disk.create(path);
-      const isCopied = await copyChunk(begun, chunk, file);
+      copyChunk(begun, chunk, file);
       file.close();
-      if (isCopied) place(begun, chunk, path);
-      else directory.removeQuietly(path);
+      place(begun, chunk, path);
       return true;
     } catch {
-      // The chunk stays where it is.
       file?.close();
       directory.removeQuietly(path);
       onRefused(begun);
@@ -149,19 +144,25 @@ export class ChunkSpill {
   }
 }
 
-/** False when the growing file has come to its end meanwhile. */
-async function copyChunk(
-  { manifest: { length }, growing }: BegunFile,
-  chunk: number,
-  file: DiskFile,
-): Promise<boolean> {
+function isFast({ manifest }: BegunFile, { times }: Arrivals, now: number): boolean {
+  if (times.length < fastChunks) return false;
+  const bytes = fastChunks * chunkBytesOf(manifest.length);
+  return bytes > (now - times[0]!) * fastBytesPerMs;
+}
+
+function isSoonComplete({ manifest, held }: BegunFile, arrivals: Arrivals, now: number): boolean {
+  const { times, firstAt, count } = arrivals;
+  if (now - (times.at(-1) ?? firstAt) > quietMs) return false;
+  const missing = chunkCountOf(manifest.length) - countBits(held);
+  return missing * (now - firstAt) / count < soonMs;
+}
+
+function copyChunk({ manifest, growing }: BegunFile, chunk: number, file: DiskFile): void {
+  const { length } = manifest;
   const size = chunkLengthOf(length, chunk);
   for (let at = 0; at < size; at += stepBytes) {
-    if (at > 0) await nextTurn();
-    if (!growing?.isOpen) return false;
     const piece = buffer.subarray(0, Math.min(stepBytes, size - at));
-    growing.read(piece, chunkOffsetOf(length, chunk) + at);
+    growing?.read(piece, chunkOffsetOf(length, chunk) + at);
     file.write(piece, at);
   }
-  return true;
 }

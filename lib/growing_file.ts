@@ -3,13 +3,11 @@
  * belongs, so that in the end the file is there.
  *
  * Two sources may send one chunk at the same time. The first to begin has the claim on its region, so that nobody's
- * wrong bytes get among another's right ones. A region counts once its chunk was found right, `whole`; what is written
- * is on its way to the platter within a second.
+ * wrong bytes get among another's right ones. A region counts once its chunk was found right, `whole`.
  */
 import type { Disk, DiskFile } from "./disk.ts";
 
-/** How long bytes may be here and not on their way to the platter, and how many. */
-const syncMs = 1000;
+/** How many bytes may be here and not be on their way to the platter. */
 const syncBytes = 64 * 1024 * 1024;
 
 export class GrowingFile {
@@ -18,7 +16,6 @@ export class GrowingFile {
   readonly #file: DiskFile;
   readonly #claims = new Map<number, Region>();
   readonly #whole = new Set<number>();
-  #timer: ReturnType<typeof setTimeout> | null = null;
   #unsyncedBytes = 0;
   #syncing: Promise<void> | null = null;
   #usedAt = performance.now();
@@ -86,9 +83,16 @@ export class GrowingFile {
   /** Resolves when everything written so far is on the platter. */
   async sync(): Promise<void> {
     await this.#syncing;
-    this.#stopTimer();
     this.#unsyncedBytes = 0;
     await this.#file.sync();
+  }
+
+  /** Sends what isn't there yet on its way to the platter. */
+  syncAhead(): void {
+    if (this.#syncing || !this.#isOpen || this.#unsyncedBytes === 0) return;
+    this.#unsyncedBytes = 0;
+    // Whoever completes the file syncs it again, and hears of what is wrong.
+    this.#syncing = this.#file.sync().catch(() => {}).finally(() => this.#syncing = null);
   }
 
   /** As `sync`, for whoever can't wait. */
@@ -100,7 +104,6 @@ export class GrowingFile {
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    this.#stopTimer();
     this.#file.close();
   }
 
@@ -135,21 +138,7 @@ export class GrowingFile {
     this.#file.write(bytes, offset);
     this.#usedAt = performance.now();
     this.#unsyncedBytes += bytes.length;
-    if (this.#unsyncedBytes >= syncBytes) this.#syncAhead();
-    else this.#timer ??= setTimeout(() => this.#syncAhead(), syncMs);
-  }
-
-  #syncAhead(): void {
-    this.#stopTimer();
-    if (this.#syncing || !this.#isOpen) return;
-    this.#unsyncedBytes = 0;
-    // Whoever completes the file syncs it again, and hears of what is wrong.
-    this.#syncing = this.#file.sync().catch(() => {}).finally(() => this.#syncing = null);
-  }
-
-  #stopTimer(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
+    if (this.#unsyncedBytes >= syncBytes) this.syncAhead();
   }
 }
 

@@ -2,7 +2,7 @@
  * All growing files of a directory: when one begins, how many there are, what becomes of them in the end, and of those
  * that a killed process has left.
  */
-import { type BegunFile, isOnlyGrown } from "./begun_file.ts";
+import { type BegunFile, isComplete, isOnlyGrown } from "./begun_file.ts";
 import { hasBit, setBit } from "./bitfield.ts";
 import { ChunkSpill } from "./chunk_spill.ts";
 import { blockBytes } from "./constants.ts";
@@ -19,8 +19,11 @@ import { rootOf, TreeHasher } from "./merkle.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
 
-/** Open at the same time; chunks of other files come in files of their own. */
+/** Files of several chunks, open at the same time; chunks of others come in files of their own. */
 const maxGrowing = 32;
+
+/** How long bytes may lie there and not be on their way to the platter. */
+const syncMs = 1000;
 
 /** After so long without a byte a growing file whose chunks all have files of their own goes. */
 const maxIdleMs = 120_000;
@@ -49,15 +52,15 @@ export class GrowingFiles {
       place,
       onRefused: (begun) => begun.isTight = true,
     });
-    this.#timer = setInterval(() => this.#dropIdle(), maxIdleMs / 2);
+    this.#timer = setInterval(() => this.#tend(), syncMs);
     Deno.unrefTimer(this.#timer);
   }
 
   /** A region to write the chunk to; null if somebody else has it, or there can't be another growing file. */
   claim(begun: BegunFile, chunk: number): Region | null {
-    if (!begun.growing && this.#open.size >= maxGrowing) return null;
+    const { length } = begun.manifest;
+    if (!begun.growing && chunkCountOf(length) > 1 && this.#largeCount() >= maxGrowing) return null;
     try {
-      const { length } = begun.manifest;
       return this.begin(begun).claim(chunk, chunkOffsetOf(length, chunk));
     } catch {
       // The disk may have room for the chunk itself, and says so if not.
@@ -74,7 +77,10 @@ export class GrowingFiles {
 
   /** A chunk has come to lie in the growing file. */
   added(begun: BegunFile, chunk: number): void {
-    if (!begun.isTight && !begun.stamps.has(chunk)) this.#spill.add(begun, chunk);
+    // The last one makes it complete.
+    if (!begun.isTight && isOnlyGrown(begun, chunk) && !isComplete(begun)) {
+      this.#spill.add(begun, chunk);
+    }
   }
 
   /** There is no room for chunk files beside the growing file. */
@@ -130,13 +136,22 @@ export class GrowingFiles {
     return growing;
   }
 
-  #dropIdle(): void {
+  #largeCount(): number {
+    return [...this.#open].filter(({ manifest }) => chunkCountOf(manifest.length) > 1).length;
+  }
+
+  #tend(): void {
     for (const begun of this.#open) {
-      const { growing } = begun;
-      if (!growing || growing.idleMs < maxIdleMs) continue;
-      if ([...growing.chunks()].some((chunk) => isOnlyGrown(begun, chunk))) continue;
-      this.end(begun);
+      begun.growing?.syncAhead();
+      if (this.#isIdle(begun)) this.end(begun);
     }
+  }
+
+  /** Whether nothing comes, and nothing would be gone without the growing file. */
+  #isIdle(begun: BegunFile): boolean {
+    const { growing } = begun;
+    if (!growing || growing.idleMs < maxIdleMs) return false;
+    return ![...growing.chunks()].some((chunk) => isOnlyGrown(begun, chunk));
   }
 
   /** False if there is nothing of use in it. */

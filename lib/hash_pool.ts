@@ -19,6 +19,9 @@ const maxThreads = 8;
 /** Pieces as short as this are hashed at once: handing them over would take as long. */
 const shortBytes = 64 * 1024;
 
+/** So much is hashed here first: starting a thread takes longer than hashing a small file. */
+const startBytes = 8 * 1024 * 1024;
+
 /** One core is busy with the network and the disk. */
 const defaultThreads = Math.min(Math.max(navigator.hardwareConcurrency - 1, 1), maxThreads);
 
@@ -31,6 +34,7 @@ interface Waiting {
 export class HashPool {
   readonly #threadCount: number;
   readonly #threads: HashThread[] = [];
+  #hashedBytes = 0;
   #isClosed = false;
 
   constructor(threadCount = defaultThreads) {
@@ -43,7 +47,8 @@ export class HashPool {
    */
   hash(piece: SharedBytes, leafCount: number): Uint8Array | Promise<Uint8Array> {
     if (piece.length <= shortBytes) return rootOf(piece, leafCount);
-    const thread = this.#freeThread();
+    this.#hashedBytes += piece.length;
+    const thread = this.#hashedBytes > startBytes ? this.#freeThread() : null;
     return thread ? thread.hash(piece, leafCount) : rootOf(piece, leafCount);
   }
 

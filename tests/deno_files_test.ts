@@ -408,14 +408,30 @@ Deno.test("chunk files become a file with little more room than theirs", () =>
     assertEquals(Deno.readFileSync(`${path}/name`), bytes);
   }));
 
-Deno.test("a chunk has its own file a second after it came, and is read meanwhile", () =>
+Deno.test("every chunk of a fast download gets its own file when the download stops", () =>
+  inDirectory(async (path) => {
+    const { bytes, manifest } = sampleFile("name", 80 * chunkBytes);
+    await using here = await opened(path);
+    await here.store.begin(manifest);
+    for (let chunk = 0; chunk < 60; chunk++) {
+      await give(here.store, manifest.digest, [chunk, chunkOf(bytes, chunk)]);
+    }
+    await spilt(path, 60);
+    for (let chunk = 0; chunk < 60; chunk++) {
+      const name = formatChunkName(manifest.digest, chunk);
+      assertEquals(Deno.readFileSync(`${path}/${name}`), chunkOf(bytes, chunk));
+    }
+    assertEquals(await download(here.store, manifest, bytes), "name");
+    assertEquals(namesIn(path), ["name"]);
+  }));
+
+Deno.test("a chunk of a slow download has its own file when it is stored, and no second one", () =>
   inDirectory(async (path) => {
     const { bytes, manifest } = sampleFile("name", 4 * chunkBytes);
     await using here = await opened(path);
     await here.store.begin(manifest);
     await give(here.store, manifest.digest, [2, chunkOf(bytes, 2)]);
     assertEquals(await readWhole(here.store, manifest.digest, [2, chunkBytes]), chunkOf(bytes, 2));
-    await spilt(path, 1);
     const name = formatChunkName(manifest.digest, 2);
     assertEquals(Deno.readFileSync(`${path}/${name}`), chunkOf(bytes, 2));
     const { partial } = await here.store.rescan();
@@ -437,6 +453,7 @@ Deno.test("chunks without a file of their own outlive a killed process, wrong on
       const copied = await new Deno.Command("cp", { args: ["-r", left, restarted] }).output();
       assert(copied.success);
     }
+    for (const name of namesIn(restarted)) Deno.removeSync(`${restarted}/${name}`);
     const [grown] = namesIn(`${restarted}/.p2p/combined`);
     const file = Deno.openSync(`${restarted}/.p2p/combined/${grown}`, { write: true });
     file.seekSync(3 * chunkBytes + 1000, Deno.SeekMode.Start);
