@@ -52,6 +52,8 @@ const transport = {
   maxIdleTimeout: 45_000,
   maxConcurrentBidirectionalStreams: maxStreams,
   maxConcurrentUnidirectionalStreams: 0,
+  // BBR: a few lost packets cost Cubic, the default, most of its speed.
+  congestionControl: "low-latency",
 } as const;
 
 export interface ListenOptions {
