@@ -20,6 +20,8 @@ export interface LabPair {
   expected: Expectation;
   /** Whether the tracker has IPv6, too. */
   hasIp6?: boolean;
+  /** Whether packets are lost by chance, so that a single run proves nothing. */
+  isByChance?: boolean;
   /** Builds what stands between the two. */
   build(lab: NetLab): Promise<LabPeers>;
 }
@@ -128,6 +130,7 @@ function withLoss(pair: LabPair): LabPair {
   return {
     ...pair,
     name: `${pair.name}, ${lossPercent}% lost`,
+    isByChance: true,
     build: async (lab) => {
       const peers = await pair.build(lab);
       await lab.loseSome();

@@ -5,8 +5,8 @@
  *     deno task natlab --outages [--runs 3]
  *     deno task natlab --throughput [--runs 3] [--size 256MiB]
  *
- * `--pairs` runs only the pairs whose name contains one of the texts, or of which just that is expected. With `--results`, what comes of each run is
- * added to the file, and what stands there counts: a long series can be run in pieces, each of which begins no run
+ * `--pairs` runs only the pairs whose name contains one of the texts, or of which just that is expected; those whose
+ * packets are lost by chance run only so ("lost"). With `--results`, what comes of each run is added to the file, and what stands there counts: a long series can be run in pieces, each of which begins no run
  * after S seconds. `--outages` has routers restart or change their address under a download and tells how long it
  * stood still; `--throughput` measures how fast a file comes through a punched and through a relayed path, beside
  * bare QUIC. Ends with 1 if a pair does not come to what it must. Without root, or without network namespaces, it
@@ -62,8 +62,8 @@ async function main(): Promise<number> {
 
 async function runPairs({ pairs, results: path, runs, seconds }: Options): Promise<number> {
   const texts = pairs.split(",");
-  const wanted = labPairs.filter(({ name, expected }) =>
-    texts.some((text) => name.includes(text) || expected === text)
+  const wanted = labPairs.filter(({ name, expected, isByChance }) =>
+    pairs === "" ? !isByChance : texts.some((text) => name.includes(text) || expected === text)
   );
   const results = await LabResults.open(wanted, path ?? null);
   await runAll(results, { runs: Number(runs), seconds: Number(seconds) });
