@@ -157,12 +157,14 @@ function isSoonComplete({ manifest, held }: BegunFile, arrivals: Arrivals, now: 
   return missing * (now - firstAt) / count < soonMs;
 }
 
+/** Throws rather than write bytes that nobody has verified. */
 function copyChunk({ manifest, growing }: BegunFile, chunk: number, file: DiskFile): void {
   const { length } = manifest;
   const size = chunkLengthOf(length, chunk);
   for (let at = 0; at < size; at += stepBytes) {
     const piece = buffer.subarray(0, Math.min(stepBytes, size - at));
-    growing?.read(piece, chunkOffsetOf(length, chunk) + at);
+    const count = growing?.read(piece, chunkOffsetOf(length, chunk) + at);
+    if (count !== piece.length) throw new Error("the growing file is cut short");
     file.write(piece, at);
   }
 }

@@ -425,6 +425,23 @@ Deno.test("every chunk of a fast download gets its own file when the download st
     assertEquals(namesIn(path), ["name"]);
   }));
 
+Deno.test("no chunk file is made of a growing file that somebody has cut short", () =>
+  inDirectory(async (path) => {
+    const { bytes, manifest } = sampleFile("name", 3 * chunkBytes);
+    const combined = `${path}/.p2p/combined`;
+    const disk = faultyDisk({
+      refuse: (operation) => {
+        if (!/^create .*incoming/.test(operation)) return;
+        for (const name of namesIn(combined)) Deno.truncateSync(`${combined}/${name}`, 1000);
+      },
+    });
+    await using here = await opened(path, { disk });
+    await here.store.begin(manifest);
+    await give(here.store, manifest.digest, [0, chunkOf(bytes, 0)]);
+    assertEquals(namesIn(path), []);
+    assertEquals(namesIn(`${path}/.p2p/incoming`), []);
+  }));
+
 Deno.test("a chunk of a slow download has its own file when it is stored, and no second one", () =>
   inDirectory(async (path) => {
     const { bytes, manifest } = sampleFile("name", 4 * chunkBytes);
