@@ -43,6 +43,9 @@ import type { ProgressBoard } from "./progress_board.ts";
 /** How often a scan's line is redrawn. */
 const scanLineMs = 100;
 
+/** Downloads that have ended are shown in `status` up to so many, the latest. */
+const maxShownEnded = 10;
+
 /** Ids are long: this many letters tell peers apart in tables. */
 const shownPeerLetters = 8;
 
@@ -118,7 +121,7 @@ export async function showHolders(
 const holderColumns: readonly Column[] = [
   { title: "peer" },
   { title: "address" },
-  { title: "chunks", align: "right" },
+  { title: "chunks", align: "right", drop: 1 },
   { title: "", align: "right" },
 ];
 
@@ -300,10 +303,21 @@ export function showStatus(peer: PeerControl, context: ActionContext): number {
     return exitCode.done;
   }
   for (const [title, value] of statusFacts(status)) output.print(`${title.padEnd(11)}${value}`);
-  if (status.downloads.length > 0) printTable(output, downloadColumns, downloadRows(status));
+  const { shown, left } = shownDownloads(status.downloads);
+  if (shown.length > 0) printTable(output, downloadColumns, downloadRows(shown));
+  if (left > 0) output.print(`and ${formatCount(left, "download")} that ended before`);
   for (const reason of relayReasons(status)) output.print(reason);
   if (status.uploads.length > 0) printTable(output, uploadColumns, uploadRows(status));
   return exitCode.done;
+}
+
+/** All that are under way, and the latest of those that have ended. */
+function shownDownloads(
+  downloads: readonly DownloadStatus[],
+): { shown: DownloadStatus[]; left: number } {
+  const ended = downloads.filter(({ state }) => hasEnded(state));
+  const left = new Set(ended.slice(0, -maxShownEnded));
+  return { shown: downloads.filter((each) => !left.has(each)), left: left.size };
 }
 
 /** A line for each source that is reached through the tracker only. */
@@ -332,16 +346,16 @@ function statusFacts(status: PeerStatus): [string, string][] {
 const downloadColumns: readonly Column[] = [
   { title: "download", flexible: true },
   { title: "state" },
-  { title: "chunks", align: "right" },
+  { title: "chunks", align: "right", drop: 3 },
   { title: "rate", align: "right" },
-  { title: "source" },
+  { title: "source", drop: 2 },
   { title: "via" },
-  { title: "rtt", align: "right" },
+  { title: "rtt", align: "right", drop: 1 },
 ];
 
 /** A row for each source, the download's own facts in the first of them. */
-function downloadRows(status: PeerStatus): string[][] {
-  return status.downloads.flatMap((download) => {
+function downloadRows(downloads: readonly DownloadStatus[]): string[][] {
+  return downloads.flatMap((download) => {
     const rate = download.state === "downloading" ? formatRate(download.bytesPerSecond) : "";
     const chunks = `${download.have} of ${download.chunks}`;
     const own = [displayName(download.name), download.state, chunks, rate];

@@ -81,6 +81,8 @@ export interface DownloadStatus {
   error: string | null;
   /** The kind of failure, for the exit code; absent means `failed`. */
   errorCode?: UserErrorCode;
+  /** What to do about it; absent where there is nothing to be said. */
+  errorHint?: string;
 }
 
 /** A download that was asked for. */

@@ -10,6 +10,7 @@ import {
   decodeReply,
   encodeAskerHello,
   encodeRequest,
+  encodeScreenChange,
   LineCutter,
   maxReplyBytes,
   type Screen,
@@ -64,6 +65,21 @@ export class ControlClient {
   /** Runs a command there. Resolves to its exit code. Throws `UserError` if the peer ends meanwhile. */
   async run(request: Omit<CommandRequest, "screen">, output: Output): Promise<number> {
     await this.#stream.write(encode(encodeRequest({ ...request, screen: screenOf(output) })));
+    const forget = output.onResize?.(() => this.#tellScreen(output));
+    try {
+      return await this.#follow(output);
+    } finally {
+      forget?.();
+    }
+  }
+
+  /** In vain if the peer has just ended, which the replies tell. */
+  #tellScreen(output: Output): void {
+    const change = encodeScreenChange({ screen: screenOf(output) });
+    void this.#stream.write(encode(change)).catch(() => {});
+  }
+
+  async #follow(output: Output): Promise<number> {
     for (;;) {
       const reply = await this.#replies.next().catch(() => null);
       if (reply === null) {

@@ -6,6 +6,7 @@
  *     peer     {"hello":1,"tracker":"<id>"}
  *     asker    {"command":"get","words":["film.mkv"],"json":false,"screen":{…}}
  *     peer     {"print":"…"} {"note":"…"} {"live":["…"]}  any number, in any order
+ *     asker    {"screen":{…}}                             at any time: its terminal has another size
  *     peer     {"end":0}                                  the exit code, and the last line
  *
  * What `print` and `note` carry is written as it is, to standard output and standard error; `live` replaces the
@@ -61,6 +62,11 @@ export interface CommandRequest {
   screen: Screen;
 }
 
+/** What an asker says while its command runs: that its terminal has another size. */
+export interface ScreenChange {
+  screen: Screen;
+}
+
 export type CommandReply =
   | { type: "print" | "note"; text: string }
   | { type: "live"; lines: string[] }
@@ -100,6 +106,14 @@ export function decodeRequest(line: string): CommandRequest {
     throw malformed("its words are none, or too many");
   }
   return { command, words, json, screen: decodeScreen(screen) };
+}
+
+export function encodeScreenChange({ screen }: ScreenChange): string {
+  return `${JSON.stringify({ screen })}\n`;
+}
+
+export function decodeScreenChange(line: string): ScreenChange {
+  return { screen: decodeScreen(parseObject(line)["screen"]) };
 }
 
 function decodeScreen(value: unknown): Screen {

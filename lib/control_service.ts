@@ -13,6 +13,7 @@ import {
   type ControlStream,
   decodeAskerHello,
   decodeRequest,
+  decodeScreenChange,
   encodePeerHello,
   encodeReply,
   LineCutter,
@@ -27,6 +28,9 @@ import { constantTimeEqual } from "./secret.ts";
 
 /** How long an asker may take to say what it wants. */
 const requestMs = 10_000;
+
+/** Of an asker: a window that is being resized tells of many sizes. */
+const maxLinesAtOnce = 64;
 
 /** What may wait for an asker that doesn't read. */
 const maxQueuedBytes = 64 * 1024 * 1024;
@@ -86,10 +90,23 @@ async function runRequest(
     output.close();
     gone.abort();
   };
-  void lines.untilEnd().then(leave);
+  void followScreen(lines, output).then(leave);
   void output.failed.then(leave);
   const code = await options.run(request, output, gone.signal);
   await output.end(code);
+}
+
+/** Resolves when the asker has gone, or says what makes no sense. Never rejects. */
+async function followScreen(lines: LineReader, output: AskerOutput): Promise<void> {
+  try {
+    for (;;) {
+      const change = await lines.next(decodeScreenChange);
+      if (change === null) return;
+      output.fit(change.screen);
+    }
+  } catch {
+    // As if it had gone.
+  }
 }
 
 /** Lines from an asker. */
@@ -108,14 +125,11 @@ class LineReader {
       const bytes = await this.#stream.read();
       if (bytes === null) return null;
       this.#lines.push(...this.#cutter.cut(bytes));
-      if (this.#lines.length > 2) throw new ProtocolError("control", "Too many lines at once");
+      if (this.#lines.length > maxLinesAtOnce) {
+        throw new ProtocolError("control", "Too many lines at once");
+      }
     }
     return decode(this.#lines.shift() ?? "");
-  }
-
-  /** Resolves when the asker has gone, or says more than it should. Never rejects. */
-  async untilEnd(): Promise<void> {
-    await this.#stream.read().catch(() => null);
   }
 }
 
@@ -124,8 +138,7 @@ class AskerOutput implements Output {
   readonly style: Style;
   readonly noteStyle: Style;
   readonly isLive: boolean;
-  readonly width: number;
-  readonly liveWidth: number;
+  #screen: Screen;
   /** Resolves when the asker can't be told any more. */
   readonly failed: Promise<void>;
   readonly #stream: ControlStream;
@@ -142,9 +155,21 @@ class AskerOutput implements Output {
     this.style = screen.hasStyle ? ansiStyle : plainStyle;
     this.noteStyle = screen.hasNoteStyle ? ansiStyle : plainStyle;
     this.isLive = screen.isLive;
-    this.width = screen.width ?? Number.POSITIVE_INFINITY;
-    this.liveWidth = screen.liveWidth;
+    this.#screen = screen;
     this.failed = this.#failed.promise;
+  }
+
+  get width(): number {
+    return this.#screen.width ?? Number.POSITIVE_INFINITY;
+  }
+
+  get liveWidth(): number {
+    return this.#screen.liveWidth;
+  }
+
+  /** The asker's terminal has another size; what is drawn from here on fits it. */
+  fit(screen: Screen): void {
+    this.#screen = screen;
   }
 
   print(text: string): void {

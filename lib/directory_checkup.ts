@@ -71,7 +71,12 @@ function faultOf(thrown: unknown, directory: string): string {
   if (thrown instanceof Deno.errors.NotFound) return `there is no ${directory}`;
   const isForbidden = thrown instanceof Deno.errors.PermissionDenied ||
     thrown instanceof Deno.errors.NotCapable;
+  if (codeOf(thrown) === "EROFS") return `${directory} lies on a file system that is read-only`;
   return isForbidden ? `${directory} can't be written` : messageOf(thrown);
+}
+
+function codeOf(thrown: unknown): unknown {
+  return thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
 }
 
 function fileSystemOf(directory: string): { name: string; why?: string } {
@@ -88,7 +93,9 @@ function spaceCheck(directory: string): DoctorCheck {
   try {
     const { bavail, bsize } = statfsSync(directory);
     const free = bavail * bsize;
-    const detail = `${formatBytes(free)} free; a download needs its size twice while it runs`;
+    const detail = `${
+      formatBytes(free)
+    } free; a download needs its size, and takes more only while there is room`;
     return { check, outcome: free < littleBytes ? "bad" : "good", detail };
   } catch (thrown) {
     return { check, outcome: "unknown", detail: messageOf(thrown) };

@@ -138,7 +138,9 @@ export class DownloadTask implements DownloadHandle {
       path: this.#path,
       error: this.#error?.message ?? null,
     };
-    return this.#error ? { ...status, errorCode: this.#error.code } : status;
+    if (this.#error === null) return status;
+    const { code: errorCode, hint } = this.#error;
+    return { ...status, errorCode, ...(hint === undefined ? {} : { errorHint: hint }) };
   }
 
   /** Call once. */

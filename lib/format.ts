@@ -19,6 +19,12 @@ const minBarColumns = 8;
 /** Above this, time left is a guess that helps nobody. */
 const maxShownSeconds = 100 * 24 * 3600;
 
+/** Stands between the parts of an emoji that is made of several. */
+const zeroWidthJoiner = 0x200d;
+
+/** For so long nothing need have come. */
+const patientSeconds = 5;
+
 /** What `freeName` makes of a name that is taken. */
 const freeNamePattern = / \(\d+\)(\.[^./]*)?$/;
 
@@ -118,7 +124,7 @@ export function displayWidth(text: string): number {
 function characterWidth(character: string): number {
   const code = character.codePointAt(0) ?? 0;
   if (code < 0x300) return 1;
-  if (/^[\p{Mn}\p{Me}]$/u.test(character)) return 0;
+  if (code === zeroWidthJoiner || /^[\p{Mn}\p{Me}]$/u.test(character)) return 0;
   return isWide(code) || /^\p{Emoji_Presentation}$/u.test(character) ? 2 : 1;
 }
 
@@ -135,25 +141,31 @@ function isWide(code: number): boolean {
 export function shorten(text: string, columns: number): string {
   if (displayWidth(text) <= columns) return text;
   if (columns <= 0) return "";
-  const characters = [...text];
+  const characters = graphemesOf(text);
   const tail: string[] = [];
   const head: string[] = [];
   let left = columns - 1;
   const tailColumns = Math.floor(left / 2);
   for (let used = 0; characters.length > 0;) {
-    const width = characterWidth(characters.at(-1) ?? "");
+    const width = displayWidth(characters.at(-1) ?? "");
     if (used + width > tailColumns) break;
     used += width;
     left -= width;
     tail.unshift(characters.pop() ?? "");
   }
   for (const character of characters) {
-    const width = characterWidth(character);
+    const width = displayWidth(character);
     if (width > left) break;
     left -= width;
     head.push(character);
   }
   return `${head.join("")}…${tail.join("")}`;
+}
+
+/** What a reader takes for one character: a letter and its accents, an emoji and its parts (UAX #29). */
+function graphemesOf(text: string): string[] {
+  const segmenter = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+  return [...segmenter.segment(text)].map(({ segment }) => segment);
 }
 
 /** The text in lines of at most so many columns, cut at spaces; a longer word has a line of its own. */
@@ -333,6 +345,7 @@ function fractionOf(status: DownloadStatus): number {
 }
 
 function formatTimeLeft(status: DownloadStatus): string {
+  if (status.bytesPerSecond === 0 && status.seconds < patientSeconds) return "waiting";
   const left = (1 - fractionOf(status)) * status.length / status.bytesPerSecond;
   return left <= maxShownSeconds ? `${formatDuration(left)} left` : "stalled";
 }

@@ -18,7 +18,7 @@ import { commandHelp, type CommandName, programHelp } from "./commands.ts";
 import { completionScript } from "./completions.ts";
 import type { ManagedPeer, PeerControl, PeerStatus, TrackerView } from "./control.ts";
 import { controlDesk, trackerIdOf } from "./control_desk.ts";
-import { DownloadQueue } from "./download_queue.ts";
+import { DownloadQueue, hasEnded } from "./download_queue.ts";
 import { exitCode, messageOf, UserError } from "./errors.ts";
 import { formatBytes, formatCount, formatRate, plainStyle, shorten } from "./format.ts";
 import { connectedRecord, jsonLine, readyRecord } from "./json_output.ts";
@@ -37,8 +37,8 @@ import type { Clock } from "./ports.ts";
 import { ProgressBoard } from "./progress_board.ts";
 import { Stopped, untilStopped, whenStopped } from "./stopping.ts";
 
-/** How often the line about uploads is redrawn. */
-const uploadLineMs = 1_000;
+/** How often the line about transfers is redrawn. */
+const shareLineMs = 1_000;
 
 /** What a goodbye may take before the process ends without it. */
 const maxQuitMs = 5_000;
@@ -72,8 +72,17 @@ export async function runPeer(args: readonly string[], world: World): Promise<nu
       output.note("peer: stopped");
       return exitCode.failed;
     }
-    return exitCode[noteError(output, thrown)];
+    return exitCode[noteError(output, withWayOut(thrown))];
   }
+}
+
+/** Who finds nobody is told who looks closer. */
+function withWayOut(thrown: unknown): unknown {
+  const isBare = thrown instanceof UserError && thrown.code === "unreachable" &&
+    thrown.hint === undefined;
+  if (!isBare) return thrown;
+  const hint = 'is it running, and the link right? "peer doctor" looks at the ways to it';
+  return new UserError(thrown.code, thrown.message, hint);
 }
 
 async function runInvocation(invocation: PeerInvocation, world: World): Promise<number> {
@@ -371,24 +380,35 @@ async function getFiles(
   return exitCode.done;
 }
 
-/** Shares until the user has enough, with a line about the uploads on a terminal. */
+/** Shares until the user has enough, with a line about the transfers on a terminal. */
 async function shareUntilStopped({ peer, context }: PromptSession): Promise<void> {
   const { clock, output, settings, stop } = context;
   const draw = () => {
-    output.live([shorten(uploadLine(peer.status()), output.liveWidth)]);
-    timer = clock.setTimer(uploadLineMs, draw);
+    output.live([shorten(shareLine(peer.status()), output.liveWidth)]);
+    timer = clock.setTimer(shareLineMs, draw);
   };
-  let timer = output.isLive && !settings.json ? clock.setTimer(uploadLineMs, draw) : null;
+  let timer = output.isLive && !settings.json ? clock.setTimer(shareLineMs, draw) : null;
   await whenStopped(stop);
   timer?.cancel();
   output.live([]);
 }
 
-function uploadLine({ uploads, tracker }: PeerStatus): string {
-  const rate = uploads.reduce((sum, upload) => sum + upload.bytesPerSecond, 0);
-  const lost = tracker === "connected" ? "" : "; looking for the tracker";
-  if (uploads.length === 0) return `nobody downloads from here${lost}`;
-  return `uploading to ${formatCount(uploads.length, "peer")}, ${formatRate(rate)}${lost}`;
+function shareLine({ uploads, downloads, tracker }: PeerStatus): string {
+  const parts = [];
+  const wanted = downloads.filter(({ state }) => !hasEnded(state) && state !== "paused");
+  if (wanted.length > 0) {
+    parts.push(`downloading ${formatCount(wanted.length, "file")}, ${sumOfRates(wanted)}`);
+  }
+  if (uploads.length > 0) {
+    parts.push(`uploading to ${formatCount(uploads.length, "peer")}, ${sumOfRates(uploads)}`);
+  }
+  if (parts.length === 0) parts.push("nobody downloads from here");
+  if (tracker !== "connected") parts.push("looking for the tracker");
+  return parts.join("; ");
+}
+
+function sumOfRates(transfers: readonly { bytesPerSecond: number }[]): string {
+  return formatRate(transfers.reduce((sum, { bytesPerSecond }) => sum + bytesPerSecond, 0));
 }
 
 /** A goodbye is a courtesy: it doesn't fail, and doesn't keep the user waiting. */

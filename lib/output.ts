@@ -22,6 +22,8 @@ export interface Output {
   readonly width: number;
   /** Columns for lines redrawn in place. */
   readonly liveWidth: number;
+  /** Hears when the terminal's size has changed. Returns what undoes it. */
+  onResize?(listener: () => void): () => void;
   /** For what is printed. */
   readonly style: Style;
   /** For notes and lines redrawn in place. */

@@ -45,6 +45,8 @@ interface Watched {
   loggedAt: number;
   /** Whether no chunk has come as yet. */
   isWaiting: boolean;
+  /** Of one chunk, between whose beginning and end there is nothing to be told. */
+  isSmall: boolean;
 }
 
 export class ProgressBoard {
@@ -60,15 +62,18 @@ export class ProgressBoard {
 
   /** Tells of a download until it has ended. Resolves to the exit code that it deserves; never rejects. */
   async watch(download: Download): Promise<number> {
-    const { digest } = download.status();
+    const { digest, chunks } = download.status();
     const loggedAt = this.#options.clock.now();
     if (this.#watched.size === 0) this.#tickedAt = loggedAt;
-    this.#watched.set(digest, { download, told: null, loggedAt, isWaiting: this.#options.json });
+    const isSmall = chunks <= 1;
+    const isWaiting = this.#options.json && !isSmall;
+    this.#watched.set(digest, { download, told: null, loggedAt, isWaiting, isSmall });
     this.#arm();
     const ended = await download.done;
     if (this.#isClosed) return exitCode.failed;
     this.#watched.delete(digest);
-    this.#draw();
+    // Of many, all would be counted again for each that ends.
+    if (this.#watched.size <= maxDrawnDownloads) this.#draw();
     this.#disarmIfIdle();
     return this.#guard(() => this.#tellEnd(ended)) ?? exitCode.done;
   }
@@ -155,6 +160,7 @@ export class ProgressBoard {
 
   #tellRecords(): void {
     for (const watched of this.#watched.values()) {
+      if (watched.isSmall) continue;
       const status = watched.download.status();
       const { have, bytesPerSecond } = status;
       if (watched.told?.have === have && watched.told.bytesPerSecond === bytesPerSecond) continue;
@@ -207,7 +213,12 @@ export class ProgressBoard {
       return exitCode.failed;
     }
     const why = `cannot download ${name}: ${status.error ?? "for an unknown reason"}`;
-    return exitCode[noteError(output, new UserError(status.errorCode ?? "failed", why))];
+    const error = new UserError(
+      status.errorCode ?? "failed",
+      why,
+      status.errorHint ?? stayHint(status),
+    );
+    return exitCode[noteError(output, error)];
   }
 
   /** A closed output must not surface in a timer or in a promise nobody awaits. */
@@ -221,6 +232,10 @@ export class ProgressBoard {
       return null;
     }
   }
+}
+
+function stayHint({ have, chunks }: DownloadStatus): string | undefined {
+  return have === 0 ? undefined : `${have} of ${chunks} chunks stay: get goes on from there`;
 }
 
 function bytesOf({ length, have, chunks }: DownloadStatus): number {

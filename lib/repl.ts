@@ -15,7 +15,7 @@ import { splitWords } from "./command_line.ts";
 import { runCommand } from "./command_runner.ts";
 import { commandHelp, type CommandName, commandsOf, findCommand, replHelp } from "./commands.ts";
 import { type Offer } from "./completer.ts";
-import { exitCode } from "./errors.ts";
+import { exitCode, UserError } from "./errors.ts";
 import type { PromptSession } from "./one_shot.ts";
 import { hasEnded } from "./download_queue.ts";
 import { checkArguments, readGetWish, unknownCommand } from "./options.ts";
@@ -98,9 +98,7 @@ class Repl {
       const [name, ...words] = splitWords(line);
       if (name === undefined || name.startsWith("#")) return;
       const command = findCommand(name, "repl");
-      if (command === null) {
-        throw unknownCommand(name, commandsOf("repl"), '"help" shows all commands');
-      }
+      if (command === null) throw notACommand(name);
       checkArguments(command, words);
       this.#keep(await this.#cliffy.dispatch(command.name, words));
     } catch (thrown) {
@@ -141,10 +139,15 @@ class Repl {
   }
 }
 
+function notACommand(name: string): UserError {
+  if (name !== "peer") return unknownCommand(name, commandsOf("repl"), '"help" shows all commands');
+  return new UserError("usage", 'this is the prompt of "peer"', "leave that word out here");
+}
+
 function helpText(name: string | undefined): string {
   if (name === undefined) return replHelp();
   const command = findCommand(name, "repl");
-  if (command === null) throw unknownCommand(name, commandsOf("repl"), '"help" shows all commands');
+  if (command === null) throw notACommand(name);
   return commandHelp(command, "repl");
 }
 

@@ -26,6 +26,11 @@ const usualRows = 24;
 
 const eraseBelow = "\x1b[J";
 const eraseRight = "\x1b[K";
+/** DECSC and DECRC: the cursor goes back to where it was. */
+const saveCursor = "\x1b7";
+const restoreCursor = "\x1b8";
+/** ECMA-48 SGR. */
+const stylePattern = new RegExp("\x1b\\[[\\d;]*m", "g");
 
 /** The line being typed, as the terminal must know it to draw around it. */
 interface TypedLine {
@@ -43,22 +48,21 @@ export class Terminal implements Output {
   readonly style: Style;
   readonly noteStyle: Style;
   readonly isLive: boolean;
+  readonly #isTerminal = Deno.stdout.isTerminal();
   #lines: readonly string[] = [];
-  /** Rows of redrawn lines that are on the screen. */
-  #drawnRows = 0;
   #typed: TypedLine | null = null;
 
   /** `environment` is asked for `NO_COLOR` and `TERM`. */
   constructor(environment: (name: string) => string | undefined) {
     const isDumb = environment("TERM") === "dumb";
     const hasColours = !isDumb && !environment("NO_COLOR");
-    this.style = hasColours && Deno.stdout.isTerminal() ? ansiStyle : plainStyle;
+    this.style = hasColours && this.#isTerminal ? ansiStyle : plainStyle;
     this.noteStyle = hasColours && Deno.stderr.isTerminal() ? ansiStyle : plainStyle;
     this.isLive = !isDumb && Deno.stderr.isTerminal();
   }
 
   get width(): number {
-    return Deno.stdout.isTerminal() ? screenSize().columns : Number.POSITIVE_INFINITY;
+    return this.#isTerminal ? screenSize().columns : Number.POSITIVE_INFINITY;
   }
 
   /** One less than there are: a full row would wrap. */
@@ -67,7 +71,7 @@ export class Terminal implements Output {
   }
 
   print(text: string): void {
-    if (!Deno.stdout.isTerminal()) return writeLine(Deno.stdout, text);
+    if (!this.#isTerminal) return writeLine(Deno.stdout, text);
     this.#above(() => writeLine(Deno.stdout, text));
   }
 
@@ -82,19 +86,38 @@ export class Terminal implements Output {
   }
 
   live(lines: readonly string[]): void {
-    if (!this.isLive || (lines.length === 0 && this.#drawnRows === 0)) return;
+    if (!this.isLive || (lines.length === 0 && this.#lines.length === 0)) return;
     const shown = lines.slice(0, Math.max(1, screenSize().rows - 3));
     if (this.#typed === null) return this.#overwrite(shown);
+    const isInPlace = shown.length > 0 && shown.length === this.#drawnRows() &&
+      shown.every((line) => rowsOf(line) === 1);
+    if (isInPlace) return this.#overwriteAbove(shown, this.#typed);
     this.#above(() => void (this.#lines = shown));
   }
 
   /** In one piece, each line over the one that was there: nothing flickers. */
   #overwrite(lines: readonly string[]): void {
-    const up = this.#drawnRows > 0 ? `\x1b[${this.#drawnRows}A` : "";
-    const text = lines.map((line) => `${line}${eraseRight}\n`).join("");
+    const rows = this.#drawnRows();
     this.#lines = lines;
-    this.#drawnRows = lines.length;
-    writeNote(`\r${up}${text}${eraseBelow}`);
+    writeNote(`\r${upBy(rows)}${overwriting(lines)}${eraseBelow}`);
+  }
+
+  /** The same without a touch to the typed line. */
+  #overwriteAbove(lines: readonly string[], typed: TypedLine): void {
+    this.#lines = lines;
+    const up = upBy(typed.rowsAbove() + lines.length);
+    writeNote(`${saveCursor}\r${up}${overwriting(lines)}${restoreCursor}`);
+  }
+
+  /** Rows of the screen that the redrawn lines take: more than they are, once the terminal was made narrower. */
+  #drawnRows(): number {
+    return this.#lines.reduce((rows, line) => rows + rowsOf(line), 0);
+  }
+
+  onResize(listener: () => void): () => void {
+    if (Deno.build.os === "windows" || !this.isLive) return () => {};
+    Deno.addSignalListener("SIGWINCH", listener);
+    return () => Deno.removeSignalListener("SIGWINCH", listener);
   }
 
   /** Says which line is being typed, at the cursor; null when it is given up. */
@@ -108,7 +131,7 @@ export class Terminal implements Output {
    */
   finishTyped(text: string): void {
     this.#typed = null;
-    if (this.#drawnRows === 0) return;
+    if (this.#lines.length === 0) return;
     const rows = Math.floor(displayWidth(text) / screenSize().columns) + 1;
     this.#erase(rows);
     writeNote(`${text}\n`);
@@ -117,7 +140,7 @@ export class Terminal implements Output {
 
   /** Draws whatever belongs above the typed line, then everything below it afresh. */
   #above(draw: () => void): void {
-    const isDirty = this.#drawnRows > 0 || this.#typed !== null;
+    const isDirty = this.#lines.length > 0 || this.#typed !== null;
     const rowsAbove = this.#typed?.rowsAbove() ?? 0;
     if (isDirty) this.#erase(rowsAbove);
     try {
@@ -128,18 +151,30 @@ export class Terminal implements Output {
   }
 
   #erase(rowsAbove: number): void {
-    const up = rowsAbove + this.#drawnRows;
-    writeNote(`\r${up > 0 ? `\x1b[${up}A` : ""}${eraseBelow}`);
+    writeNote(`\r${upBy(rowsAbove + this.#drawnRows())}${eraseBelow}`);
   }
 
   /** The typed line is redrawn from its last row: its owner goes up by as many rows as it knows of. */
   #redraw(rowsAbove: number): void {
     const lines = this.#lines.map((line) => `${line}\n`).join("");
-    this.#drawnRows = this.#lines.length;
     const down = this.#typed === null ? "" : "\n".repeat(rowsAbove);
     if (lines !== "" || down !== "") writeNote(lines + down);
     this.#typed?.redraw();
   }
+}
+
+function upBy(rows: number): string {
+  return rows > 0 ? `\x1b[${rows}A` : "";
+}
+
+function overwriting(lines: readonly string[]): string {
+  return lines.map((line) => `${line}${eraseRight}\n`).join("");
+}
+
+/** Rows of the screen that a line takes at its present width. */
+function rowsOf(line: string): number {
+  const width = displayWidth(line.replace(stylePattern, ""));
+  return Math.max(1, Math.ceil(width / screenSize().columns));
 }
 
 function screenSize(): { columns: number; rows: number } {
@@ -183,7 +218,8 @@ export function isInteractive(environment: (name: string) => string | undefined)
 export class TypedLines implements LineSource {
   readonly isInteractive = true;
   readonly #terminal: Terminal;
-  readonly #readline: Interface;
+  /** Where the arrow keys are in the history is a property that the types don't tell. */
+  readonly #readline: Interface & { historyIndex?: number };
   /** Typed while a command ran. */
   readonly #waiting: string[] = [];
   #wanted: PromiseWithResolvers<string | null> | null = null;
@@ -214,7 +250,8 @@ export class TypedLines implements LineSource {
     if (line !== undefined) return Promise.resolve(line);
     if (this.#isClosed) return Promise.resolve(null);
     this.#wanted = Promise.withResolvers();
-    this.#readline.prompt();
+    // What was typed while a command ran stays, and the cursor behind it.
+    this.#readline.prompt(true);
     this.#terminal.setTyped({
       rowsAbove: () => this.#readline.getCursorPos().rows,
       redraw: () => this.#readline.prompt(true),
@@ -254,6 +291,7 @@ export class TypedLines implements LineSource {
     if (this.#wanted !== null && this.#readline.line !== "") {
       this.#readline.write(null, { ctrl: true, name: "e" });
       this.#readline.write(null, { ctrl: true, name: "u" });
+      this.#readline.historyIndex = -1;
       return;
     }
     this.#readline.close();
@@ -276,13 +314,16 @@ function completerOf(offers: OfferSources, terminal: Terminal) {
   };
 }
 
-/** Lines from a pipe or a file, taken when wanted. */
+/** Lines from a pipe or a file, or typed at a terminal that can do nothing; taken when wanted. */
 export class PipedLines implements LineSource {
   readonly isInteractive = false;
   readonly #lines = linesOf(Deno.stdin.readable);
+  readonly #isTyped = Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
 
   async next(): Promise<string | null> {
+    if (this.#isTyped) writeAll(Deno.stdout, prompt);
     const { value, done } = await this.#lines.next();
+    if (this.#isTyped && done) writeLine(Deno.stdout, "");
     return done ? null : value;
   }
 

@@ -167,6 +167,29 @@ Deno.test("lines redrawn in place pile up for nobody: only the latest is sent", 
   assertEquals(output.drawn.at(-1), ["9999"]);
 });
 
+Deno.test("what is drawn fits an asker's terminal as it is, not as it was", async () => {
+  const begun = Promise.withResolvers<void>();
+  const { asker, served, clock } = service({
+    run: async (_request, output) => {
+      output.live([`${output.liveWidth} wide`]);
+      begun.resolve();
+      for (let turn = 0; turn < 1_000 && output.liveWidth === 79; turn++) await Promise.resolve();
+      output.live([`${output.liveWidth} wide`]);
+      return 0;
+    },
+  });
+  const client = await ControlClient.greet({ stream: asker, token: "", clock });
+  const output = new KeptOutput();
+  output.isLive = true;
+  const ended = client.run(request("get"), output);
+  await begun.promise;
+  assertEquals(output.resize(39), 1);
+  assertEquals(await ended, 0);
+  assertEquals(output.drawn.at(-1), ["39 wide"]);
+  assertEquals(output.resize(20), 0, "nobody listens any more");
+  await served;
+});
+
 Deno.test("an asker that doesn't read is left when too much waits for it", async () => {
   const stopped = Promise.withResolvers<void>();
   const { asker, served } = service({

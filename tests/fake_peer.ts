@@ -297,7 +297,8 @@ export class KeptOutput implements Output {
   readonly noteStyle = plainStyle;
   isLive = false;
   width = Number.POSITIVE_INFINITY;
-  readonly liveWidth = 79;
+  liveWidth = 79;
+  readonly #resizeListeners = new Set<() => void>();
   /** After so many lines standard output is closed. */
   linesUntilClosed = Number.POSITIVE_INFINITY;
 
@@ -312,6 +313,18 @@ export class KeptOutput implements Output {
 
   live(lines: readonly string[]): void {
     this.drawn.push(lines);
+  }
+
+  onResize(listener: () => void): () => void {
+    this.#resizeListeners.add(listener);
+    return () => this.#resizeListeners.delete(listener);
+  }
+
+  /** As when somebody drags a window's edge. Returns how many wanted to know. */
+  resize(liveWidth: number): number {
+    this.liveWidth = liveWidth;
+    for (const listener of this.#resizeListeners) listener();
+    return this.#resizeListeners.size;
   }
 
   get records(): Record<string, unknown>[] {

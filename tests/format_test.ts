@@ -120,11 +120,13 @@ Deno.test("displayWidth() counts wide, combining and plain characters", () => {
   assertEquals(displayWidth("日本"), 4);
   assertEquals(displayWidth("e\u0301"), 1);
   assertEquals(displayWidth("🎬"), 2);
+  assertEquals(displayWidth("👩\u200d💻"), 4, "as terminals draw it that can't join the parts");
 });
 
 Deno.test("shorten() keeps beginning and end and never exceeds the columns", () => {
   assertEquals(shorten("abcdefghij.mkv", 9), "abcd….mkv");
   assertEquals(shorten("short", 9), "short");
+  assertEquals(shorten("e\u0301".repeat(9), 5), "e\u0301e\u0301…e\u0301e\u0301", "accents stay");
   fc.assert(fc.property(fc.string({ unit: "grapheme" }), fc.nat(30), (text, columns) => {
     assert(displayWidth(shorten(text, columns)) <= columns);
   }));
@@ -200,7 +202,8 @@ Deno.test("formatProgress() says what a download without rate is doing", () => {
   const options = { width: 100, style: plainStyle };
   const line = (change: Partial<DownloadStatus>) =>
     formatProgress({ ...status, ...change }, options);
-  assert(line({ bytesPerSecond: 0 }).includes("stalled"));
+  assert(line({ bytesPerSecond: 0, seconds: 60 }).includes("stalled"));
+  assert(line({ bytesPerSecond: 0, seconds: 1 }).includes("waiting"));
   assert(line({ state: "locating" }).includes("looking for sources"));
   assert(line({ state: "combining", have: 400 }).includes("combining"));
   assert(line({ chunks: 0, have: 0, length: 0 }).includes("100%"));

@@ -36,9 +36,12 @@ class GivenLines implements LineSource {
   }
 }
 
-async function type(lines: readonly string[], { interactive = false, options = "" } = {}) {
+async function type(
+  lines: readonly string[],
+  { interactive = false, options = "", listed = files } = {},
+) {
   const clock = new VirtualClock();
-  const factory = new FakeFactory(files, clock);
+  const factory = new FakeFactory(listed, clock);
   const output = new KeptOutput();
   const given = new GivenLines(lines, interactive);
   const prompt: Prompt = (session) => runRepl(session, given);
@@ -105,6 +108,27 @@ Deno.test("piped lines end with the code of the last that failed", async () => {
   assertEquals((await type(["get failing.txt", "list"])).code, exitCode.failed);
   assertEquals((await type(["lst", "get nothing", "list"])).code, exitCode.notFound);
   assertEquals((await type(["list"])).code, exitCode.done);
+});
+
+Deno.test("who types the program's name at its prompt is told so", async () => {
+  const { code, noted } = await type(["peer list"]);
+  assertEquals(code, exitCode.usage);
+  assertEquals(noted.slice(0, 2), [
+    'peer: error: this is the prompt of "peer"',
+    "peer: hint: leave that word out here",
+  ]);
+});
+
+Deno.test("status shows the latest of many ended downloads, and counts the others", async () => {
+  const many = Array.from(
+    { length: 25 },
+    (_, index) => listedFile(`c0ffee${index + 10}`, `n${index}.txt`),
+  );
+  const { printed } = await type(["get --all", "status"], { listed: many });
+  const table = printed.find((text) => text.startsWith("download ")) ?? "";
+  assertEquals(table.split("\n").filter((line) => line.includes(".txt")).length, 10);
+  assert(table.includes("n24.txt") && !table.includes("n14.txt"), table);
+  assert(printed.includes("and 15 downloads that ended before"), printed.join("\n"));
 });
 
 Deno.test("lines after quit are not run", async () => {

@@ -12,8 +12,11 @@ export interface Cell {
 
 const escape = "\x1b";
 
-/** A control sequence, another control character, or text. */
-const part = new RegExp(`^(?:${escape}\\[([?\\d;]*)([@-~])|\\p{Cc}|\\P{Cc}+)`, "u");
+/** A control sequence, DECSC or DECRC, another control character, or text. */
+const part = new RegExp(
+  `^(?:${escape}\\[([?\\d;]*)([@-~])|${escape}[78]|\\p{Cc}|\\P{Cc}+)`,
+  "u",
+);
 
 const blank: Cell = { text: " ", style: "" };
 
@@ -23,6 +26,7 @@ export class TerminalScreen {
   #lines: Cell[][];
   #row = 0;
   #column = 0;
+  #saved = { row: 0, column: 0 };
   #style = new Set<string>();
   #rest = "";
 
@@ -44,7 +48,10 @@ export class TerminalScreen {
       }
       const [whole, parameters, final] = found;
       if (final !== undefined) this.#control(final, parameters ?? "");
-      else if (/^\p{Cc}/u.test(whole)) this.#move(whole);
+      else if (whole === `${escape}7`) this.#saved = { row: this.#row, column: this.#column };
+      else if (whole === `${escape}8`) {
+        [this.#row, this.#column] = [this.#saved.row, this.#saved.column];
+      } else if (/^\p{Cc}/u.test(whole)) this.#move(whole);
       else this.#print(whole);
       left = left.slice(whole.length);
     }

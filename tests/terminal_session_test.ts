@@ -105,6 +105,60 @@ testOnTerminal("the prompt remembers lines, and survives wrong ones", async (sta
   assertEquals(await session.end(), 0);
 });
 
+testOnTerminal("what was typed while a command ran can be gone on with", async (stage) => {
+  await using session = onTerminal(stage);
+  await session.shows(prompt);
+  await session.type(`doctor${key.enter}`);
+  await session.shows("port to listen on");
+  await session.type("help qu");
+  await session.shows(`${prompt}help qu`);
+  await session.type(`it${key.enter}`);
+  await session.shows("Usage: quit");
+  await session.type(key.end);
+  assertEquals(await session.end(), 0);
+});
+
+testOnTerminal(
+  "Ctrl-C drops a line of the history, and the next arrow begins anew",
+  async (stage) => {
+    await using session = onTerminal(stage);
+    await session.shows(prompt);
+    await session.type(`help quit${key.enter}`);
+    await session.shows("Usage: quit");
+    await session.type(`help list${key.enter}`);
+    await session.shows("Usage: list");
+    await session.shows(prompt);
+    await session.type(key.up + key.up);
+    await session.shows("help quit");
+    await session.type(key.interrupt);
+    await session.type(key.up);
+    await session.shows("help list");
+    await session.type(key.enter);
+    await session.shows("Usage: list");
+    await session.type(key.end);
+    assertEquals(await session.end(), 0);
+  },
+);
+
+testOnTerminal("progress is redrawn without a touch to the line being typed", async (stage) => {
+  await using session = new PtySession(stage.place, [
+    ...["peer", "--dir", stage.directory, "--tracker", stage.link, "--down", "40KiB"] as const,
+  ]);
+  await session.shows(prompt);
+  await session.type(`get film.bin${key.enter}`);
+  await session.shows("1 source: tcp");
+  await session.type("stat");
+  await session.shows("stat");
+  await session.shows("film.bin");
+  const drawn = await session.shows("film.bin") + await session.shows("film.bin");
+  assert(drawn.includes(`${escape}7`) && drawn.includes(`${escape}8`), JSON.stringify(drawn));
+  assert(!drawn.includes(`${escape}[J`) && !drawn.includes(prompt), JSON.stringify(drawn));
+  await session.type(`us${key.enter}`);
+  await session.shows("downloading");
+  await session.type(`quit${key.enter}`);
+  await session.end();
+});
+
 testOnTerminal("NO_COLOR takes the colours away and leaves the prompt", async (stage) => {
   await using session = onTerminal(stage, { NO_COLOR: "1" });
   await session.shows(prompt);
@@ -124,6 +178,7 @@ testOnTerminal("a dumb terminal gets no escape sequence at all", async (stage) =
   await session.type(key.end);
   assertEquals(await session.end(), 2);
   assert(session.screen.includes("film.bin  586 KiB"), session.screen);
+  assert(session.screen.includes(prompt), session.screen);
   assert(!session.screen.includes(escape), JSON.stringify(session.screen));
 });
 
