@@ -3,8 +3,18 @@
  * look at what is left.
  *
  * Short operations are synchronous: on a file system in memory or cache they take microseconds, several times less
- * than a turn of the event loop. What waits for the platter (`sync`) or may (`readNext`) is not.
+ * than a turn of the event loop. What waits for the platter (`sync`) or may (`readNext`) is not; but where syncs of
+ * small files have turned out to be as short, they are made at once, too.
  */
+
+/** A new file with no more than this in it may be synced at once. */
+const smallBytes = 1024 * 1024;
+
+/** To have it done by another thread takes about as long. */
+const quickSyncMs = 0.2;
+
+/** After one that took longer none is tried for so many times as long: so much of the time at most is lost. */
+const slowSyncRest = 200;
 
 /** A file's identity and state: another stamp means other bytes, for all that one can see from outside. */
 export type Stamp = string;
@@ -82,7 +92,8 @@ export const denoDisk: Disk = {
     Deno.mkdirSync(path, { mode });
   },
   create(path) {
-    return new DenoDiskFile(Deno.openSync(path, { createNew: true, read: true, write: true }));
+    const file = Deno.openSync(path, { createNew: true, read: true, write: true });
+    return new DenoDiskFile(file, "new");
   },
   open: (path) => openRegular(path, { read: true }),
   reopen: (path) => openRegular(path, { read: true, write: true }),
@@ -99,7 +110,7 @@ export const denoDisk: Disk = {
 function openRegular(path: string, options: Deno.OpenOptions): DiskFile {
   const before = denoDisk.state(path);
   if (before?.kind !== "file") throw new Deno.errors.NotFound(`No file at ${path}`);
-  const file = new DenoDiskFile(Deno.openSync(path, options));
+  const file = new DenoDiskFile(Deno.openSync(path, options), "old");
   // A link put there in between leads to another file.
   if (file.state().stamp === before.stamp) return file;
   file.close();
@@ -108,9 +119,14 @@ function openRegular(path: string, options: Deno.OpenOptions): DiskFile {
 
 class DenoDiskFile implements DiskFile {
   #file: Deno.FsFile | null;
+  /** Where the next read or write is made. */
+  #position = 0;
+  /** Written and not yet synced, in bytes. */
+  #unsynced: number;
 
-  constructor(file: Deno.FsFile) {
+  constructor(file: Deno.FsFile, kind: "new" | "old") {
     this.#file = file;
+    this.#unsynced = kind === "new" ? 0 : Infinity;
   }
 
   state(): FileState {
@@ -118,29 +134,35 @@ class DenoDiskFile implements DiskFile {
   }
 
   read(into: Uint8Array, offset: number): number {
-    const file = this.#opened();
-    file.seekSync(offset, Deno.SeekMode.Start);
+    const file = this.#at(offset);
     let count = 0;
     while (count < into.length) {
       const read = file.readSync(into.subarray(count));
       if (read === null) break;
       count += read;
     }
+    this.#position = offset + count;
     return count;
   }
 
   async readNext(into: Uint8Array): Promise<number> {
-    return await this.#opened().read(into) ?? 0;
+    const count = await this.#opened().read(into) ?? 0;
+    if (this.#position >= 0) this.#position += count;
+    return count;
   }
 
   write(bytes: Uint8Array, offset: number): void {
-    const file = this.#opened();
-    file.seekSync(offset, Deno.SeekMode.Start);
+    const file = this.#at(offset);
+    this.#unsynced += bytes.length;
     for (let count = 0; count < bytes.length;) count += file.writeSync(bytes.subarray(count));
+    this.#position = offset + bytes.length;
   }
 
-  sync(): Promise<void> {
-    return this.#opened().sync();
+  async sync(): Promise<void> {
+    const isSmall = this.#unsynced <= smallBytes;
+    if (Number.isFinite(this.#unsynced)) this.#unsynced = 0;
+    if (isSmall && performance.now() >= slowSyncsUntil) return syncAtOnce(this.#opened());
+    await this.#opened().sync();
   }
 
   syncNow(): void {
@@ -152,10 +174,28 @@ class DenoDiskFile implements DiskFile {
     this.#file = null;
   }
 
+  #at(offset: number): Deno.FsFile {
+    const file = this.#opened();
+    if (this.#position !== offset) file.seekSync(offset, Deno.SeekMode.Start);
+    // Unknown until what begins here has ended well.
+    this.#position = -1;
+    return file;
+  }
+
   #opened(): Deno.FsFile {
     if (!this.#file) throw new Error("Cannot use a file: it is closed");
     return this.#file;
   }
+}
+
+let slowSyncsUntil = -Infinity;
+
+function syncAtOnce(file: Deno.FsFile): void {
+  const startedAt = performance.now();
+  file.syncSync();
+  const endedAt = performance.now();
+  const tookMs = endedAt - startedAt;
+  if (tookMs > quickSyncMs) slowSyncsUntil = endedAt + slowSyncRest * tookMs;
 }
 
 /** Whether the error says that there is nothing at the path. */

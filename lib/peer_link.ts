@@ -122,6 +122,8 @@ export class PeerLink {
   #isNominated = false;
   #isRetiring = false;
   #timer: Timer | null = null;
+  /** When it fires. */
+  #timerAt = 0;
   #end: LinkEnd | null = null;
   #roundTripMs: number | null = null;
   #idleSince: number | null = null;
@@ -271,15 +273,19 @@ export class PeerLink {
     else this.#idleSince ??= this.#options.clock.now();
   }
 
+  /** What is due later than it was is seen to when the timer fires: nearly every message moves it. */
   #armTimer(): void {
-    this.#timer?.cancel();
     if (!this.isOpen) return;
     const { clock } = this.#options;
-    const delayMs = Math.max(0, this.#session.pollTimeout().at - clock.now());
-    this.#timer = clock.setTimer(delayMs, () => this.#tick());
+    const { at } = this.#session.pollTimeout();
+    if (this.#timer && this.#timerAt <= at) return;
+    this.#timer?.cancel();
+    this.#timerAt = at;
+    this.#timer = clock.setTimer(Math.max(0, at - clock.now()), () => this.#tick());
   }
 
   #tick(): void {
+    this.#timer = null;
     this.#input({ type: this.#heldBack > 0 ? "held-back-tick" : "tick" });
   }
 
