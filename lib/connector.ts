@@ -15,6 +15,7 @@ import {
   type Introduction,
   type Nomination,
 } from "./introduced_pair.ts";
+import { Lobby } from "./lobby.ts";
 import type { NatClass } from "./nat.ts";
 import { peerFrameLimits } from "./peer_link.ts";
 import type { Clock, Connection, Endpoint, Random, RelayAddress } from "./ports.ts";
@@ -22,6 +23,9 @@ import { constantTimeEqual } from "./secret.ts";
 
 /** Introductions being carried out, or kept for a better path. */
 const maxPairs = 1024;
+
+/** Those who have come and not yet shown a token. */
+const maxStrangers = 256;
 
 export interface TraversalListeners {
   /** Somebody's dial has reached a QUIC endpoint of ours; nothing is proven. */
@@ -72,6 +76,7 @@ export class Connector {
   readonly #options: ConnectorOptions;
   /** By token, in hex. */
   readonly #pairs = new Map<string, IntroducedPair>();
+  readonly #strangers = new Lobby<Connection>(maxStrangers);
   #isClosed = false;
 
   constructor(options: ConnectorOptions) {
@@ -153,6 +158,7 @@ export class Connector {
   async #accept(connection: Connection): Promise<void> {
     const { identity, clock, random } = this.#options;
     let pair: IntroducedPair | undefined;
+    this.#strangers.enter(connection, connection.remote.ip)?.close();
     try {
       const joined = await acceptFrom(connection, {
         id: identity.id,
@@ -169,6 +175,8 @@ export class Connector {
     } catch {
       // A stranger, or a dialler that gave up: neither is anybody's business here.
       connection.close();
+    } finally {
+      this.#strangers.leave(connection);
     }
   }
 

@@ -2,7 +2,7 @@
  * Both transports on one port number.
  */
 import { type ListenOptions, QuicEndpoint } from "./deno_quic.ts";
-import { TcpEndpoint } from "./deno_tcp.ts";
+import { GuardedTcp } from "./guarded_tcp.ts";
 export { resolveHost } from "./host_lookup.ts";
 import type { Endpoint } from "./ports.ts";
 import { TlsListener } from "./tls_listener.ts";
@@ -15,7 +15,7 @@ const anyHost = "::";
 
 const anyIpv4Host = "0.0.0.0";
 
-export interface Endpoints<Tcp extends Endpoint = TcpEndpoint> {
+export interface Endpoints<Tcp extends Endpoint = GuardedTcp> {
   quic: QuicEndpoint;
   tcp: Tcp;
   /** Of both. */
@@ -33,7 +33,7 @@ type ListenTcp<Tcp> = (options: ListenOptions) => Tcp | Promise<Tcp>;
 
 /** QUIC and TLS/TCP on one port number, to listen and to dial. Throws `UserError` when the port can't be had. */
 export function openEndpoints(options: OpenOptions): Promise<Endpoints> {
-  return openAnywhere(options, (tcp) => TcpEndpoint.listen(tcp));
+  return openAnywhere(options, (tcp) => GuardedTcp.listen(tcp));
 }
 
 /** The same for a tracker, which is dialled by strangers and dials nobody over TCP. */
@@ -73,7 +73,7 @@ async function openBoth<Tcp extends Endpoint>(
 /** Whether sockets can be bound to that host at all. */
 async function canBind(options: ListenOptions): Promise<boolean> {
   try {
-    await (await openBoth(options, (tcp) => TcpEndpoint.listen(tcp))).close();
+    await (await openBoth(options, (tcp) => GuardedTcp.listen(tcp))).close();
     return true;
   } catch {
     return false;

@@ -2,8 +2,9 @@
  * TLS 1.3 over TCP: one stream per connection. The acceptor shows its own certificate, the dialler trusts the
  * one that it expects and no other (`certificate.ts`).
  *
- * Whoever connects and says nothing costs little: a TLS handshake must be done within `handshakeTimeoutMs`, and
- * of more than `maxHandshakes` unfinished ones the oldest is dropped.
+ * A connection can't be closed for good before its handshake is over and all that was written is sent
+ * (`lingering.ts`): what hangs so is bounded. While `maxHanging` do, no more are accepted, and if those are there to
+ * stay the port is crowded: `guarded_tcp.ts` knows another way then. Nobody is dialled at whose network too many hang.
  */
 import { canonicalIp, isIPv6, isLoopback, isUnspecified, type SocketAddress } from "./address.ts";
 import { anchorOf, certificateOf } from "./certificate.ts";
@@ -11,11 +12,20 @@ import { alpnProtocol } from "./constants.ts";
 import { cannotListen, DialAborted, DialTimeout, unreachable } from "./dial_error.ts";
 import { hostnameOf, type Identity } from "./identity.ts";
 import { Inbox } from "./inbox.ts";
+import { closeQuietly, Lingering } from "./lingering.ts";
 import type { ByteStream, Connection, DialOptions, Endpoint } from "./ports.ts";
 
 const handshakeTimeoutMs = 5_000;
 
-const maxHandshakes = 256;
+/** Accepted connections in their handshake or lingering, and dialled ones lingering, unless told otherwise. */
+const defaultMaxHanging = 256;
+const maxDialledHanging = 64;
+
+/** A handshake takes two round trips: when one has taken so long and no more are accepted, the port is crowded. */
+const crowdedMs = 250;
+
+/** How long to wait for room when too many hang. */
+const hangingPauseMs = 20;
 
 /** Connections that wait for `accept`. */
 const maxWaiting = 256;
@@ -38,7 +48,14 @@ export interface ListenOptions {
   /** 0: any free one. */
   port: number;
   identity: Identity;
+  /** Connections that may hang: in their handshake, or closed and not gone. */
+  maxHanging?: number;
+  /** Too many hang, and not for a moment. */
+  onCrowded?: () => void;
 }
+
+/** Closes a connection; `isLent`: a buffer that isn't its own waits to be read into. */
+type CloseTls = (conn: Deno.TlsConn, isLent: boolean) => void;
 
 /** Our own connection to ourselves and that to a relay. */
 interface Attended {
@@ -50,28 +67,22 @@ interface Attended {
 export class TcpEndpoint implements Endpoint {
   readonly kind = "tcp";
   readonly local: SocketAddress;
-  readonly #listener: Deno.TlsListener | null;
+  readonly #options: ListenOptions | null;
   readonly #inbox = new Inbox<Connection>(maxWaiting);
-  readonly #handshakes = new Set<Deno.TlsConn>();
+  /** When each began. */
+  readonly #handshakes = new Map<Deno.TlsConn, number>();
+  readonly #lingering: Lingering;
+  readonly #dialledLingering = new Lingering(maxDialledHanging);
   readonly #connections = new Set<TcpConnection>();
   /** By the local port of our own connection to ourselves: the relay whose bytes it carries. */
   readonly #attended = new Map<number, Attended>();
+  /** Null while it only dials. */
+  #listener: Deno.TlsListener | null = null;
   #isClosed = false;
 
   /** Throws `UserError` when the port can't be had. */
   static listen(options: ListenOptions): TcpEndpoint {
-    const { host, port, identity } = options;
-    try {
-      return new TcpEndpoint(Deno.listenTls({
-        hostname: host,
-        port,
-        cert: certificateOf(identity),
-        key: identity.exportPem(),
-        alpnProtocols: [alpnProtocol],
-      }));
-    } catch (error) {
-      throw cannotListen({ ip: host, port }, error);
-    }
+    return new TcpEndpoint(options);
   }
 
   /** One that only dials. */
@@ -79,16 +90,37 @@ export class TcpEndpoint implements Endpoint {
     return new TcpEndpoint(null);
   }
 
-  private constructor(listener: Deno.TlsListener | null) {
-    this.#listener = listener;
-    this.local = listener ? addressOf(listener.addr) : { ip: "0.0.0.0", port: 0 };
-    if (listener) void this.#acceptAll(listener);
+  private constructor(options: ListenOptions | null) {
+    this.#options = options;
+    this.#lingering = new Lingering(options?.maxHanging ?? defaultMaxHanging);
+    this.local = options ? this.#listenAt(options.port) : { ip: "0.0.0.0", port: 0 };
+  }
+
+  /** Accepted connections that are in their handshake, or closed and not gone. */
+  get hanging(): number {
+    return this.#handshakes.size + this.#lingering.size;
+  }
+
+  /** Leaves the port to somebody else; what was accepted stays. */
+  suspend(): void {
+    this.#listener?.close();
+    this.#listener = null;
+  }
+
+  /** Listens at its port again. Throws `UserError` when it can't be had. */
+  resume(): void {
+    if (!this.#isClosed && this.#listener === null) this.#listenAt(this.local.port);
   }
 
   async dial(address: SocketAddress, options: DialOptions): Promise<Connection> {
     if (this.#isClosed) throw unreachable(address, new DialAborted());
-    const conn = await dialTls(address, options);
-    const connection = new TcpConnection(conn, addressOf(conn.remoteAddr));
+    if (!this.#dialledLingering.hasRoomFor(address.ip)) {
+      throw unreachable(address, new Error("too many connections to there hang"));
+    }
+    const close = (conn: Deno.TlsConn, isLent: boolean) =>
+      this.#dialledLingering.close(conn, { ip: address.ip, isLent });
+    const conn = await dialTls(address, { ...options, close: (conn) => close(conn, false) });
+    const connection = new TcpConnection(conn, { remote: addressOf(conn.remoteAddr), close });
     if (this.#isClosed) {
       connection.close();
       throw unreachable(address, new DialAborted());
@@ -102,7 +134,7 @@ export class TcpEndpoint implements Endpoint {
 
   /** There is no TLS server for a connection that one has dialled oneself: it is led to our own listener. */
   async attend(address: SocketAddress): Promise<void> {
-    if (this.#isClosed || !this.#listener || this.#attended.size >= maxAttended) return;
+    if (this.#isClosed || !this.#options || this.#attended.size >= maxAttended) return;
     try {
       const [inner, outer] = await Promise.all([this.#dialSelf(), dialTcp(address)]);
       const ends = [new TcpStream(inner), new TcpStream(outer)] as const;
@@ -115,25 +147,66 @@ export class TcpEndpoint implements Endpoint {
     }
   }
 
+  /** Where a connection comes from: for one from ourselves, where its bytes come from. */
+  originOf(remote: SocketAddress): SocketAddress {
+    const isOwn = isLoopback(remote.ip) || remote.ip === this.local.ip;
+    return (isOwn && this.#attended.get(remote.port)?.address) || remote;
+  }
+
   close(): Promise<void> {
     if (this.#isClosed) return Promise.resolve();
     this.#isClosed = true;
-    this.#listener?.close();
+    this.suspend();
     for (const { ends } of this.#attended.values()) for (const end of ends) end.abort();
     this.#inbox.close();
-    for (const handshake of this.#handshakes) closeQuietly(handshake);
+    for (const handshake of this.#handshakes.keys()) closeQuietly(handshake);
     for (const connection of [...this.#connections]) connection.close();
+    this.#lingering.end();
+    this.#dialledLingering.end();
     return Promise.resolve();
   }
 
+  #listenAt(port: number): SocketAddress {
+    const { host, identity } = this.#options!;
+    try {
+      const listener = this.#listener = Deno.listenTls({
+        hostname: host,
+        port,
+        cert: certificateOf(identity),
+        key: identity.exportPem(),
+        alpnProtocols: [alpnProtocol],
+      });
+      void this.#acceptAll(listener);
+      return addressOf(listener.addr);
+    } catch (error) {
+      throw cannotListen({ ip: host, port }, error);
+    }
+  }
+
   async #acceptAll(listener: Deno.TlsListener): Promise<void> {
-    while (!this.#isClosed) {
+    while (this.#listener === listener) {
+      if (this.hanging >= this.#maxHanging) {
+        if (this.#isCrowded()) this.#options?.onCrowded?.();
+        await pause(hangingPauseMs);
+        continue;
+      }
       try {
         void this.#shakeHands(await listener.accept());
       } catch {
-        if (!this.#isClosed) await new Promise((resolve) => setTimeout(resolve, acceptPauseMs));
+        if (this.#listener === listener) await pause(acceptPauseMs);
       }
     }
+  }
+
+  get #maxHanging(): number {
+    return this.#options?.maxHanging ?? defaultMaxHanging;
+  }
+
+  /** Whether those who hang won't be done in a moment. */
+  #isCrowded(): boolean {
+    if (2 * this.#lingering.size >= this.#maxHanging) return true;
+    const [oldest = Infinity] = this.#handshakes.values();
+    return performance.now() - oldest >= crowdedMs;
   }
 
   #dialSelf(): Promise<Deno.TcpConn> {
@@ -142,35 +215,25 @@ export class TcpEndpoint implements Endpoint {
     return dialTcp({ ip: isUnspecified(ip) ? loopback : ip, port });
   }
 
-  /** Where a connection comes from: for one from ourselves, where its bytes come from. */
-  #originOf({ remoteAddr }: Deno.TlsConn): SocketAddress {
-    const remote = addressOf(remoteAddr);
-    const isOwn = isLoopback(remote.ip) || remote.ip === this.local.ip;
-    return (isOwn && this.#attended.get(remote.port)?.address) || remote;
-  }
-
   async #shakeHands(conn: Deno.TlsConn): Promise<void> {
-    this.#dropOldestHandshake();
-    this.#handshakes.add(conn);
-    const timer = setTimeout(() => closeQuietly(conn), handshakeTimeoutMs);
+    this.#handshakes.set(conn, performance.now());
+    const from = addressOf(conn.remoteAddr);
+    const close = (conn: Deno.TlsConn, isLent: boolean) =>
+      this.#lingering.close(conn, { ip: from.ip, isLent });
+    const timer = setTimeout(() => {
+      if (this.#handshakes.delete(conn)) close(conn, false);
+    }, handshakeTimeoutMs);
     try {
       const { alpnProtocol: spoken } = await conn.handshake();
-      const connection = this.#keep(new TcpConnection(conn, this.#originOf(conn)));
+      if (!this.#handshakes.delete(conn)) return;
+      const remote = this.originOf(from);
+      const connection = this.#keep(new TcpConnection(conn, { remote, close }));
       if (spoken !== alpnProtocol || !this.#inbox.put(connection)) connection.close();
     } catch {
-      closeQuietly(conn);
+      if (this.#handshakes.delete(conn)) closeQuietly(conn);
     } finally {
       clearTimeout(timer);
-      this.#handshakes.delete(conn);
     }
-  }
-
-  #dropOldestHandshake(): void {
-    if (this.#handshakes.size < maxHandshakes) return;
-    const [oldest] = this.#handshakes;
-    if (oldest === undefined) return;
-    this.#handshakes.delete(oldest);
-    closeQuietly(oldest);
   }
 
   #keep(connection: TcpConnection): TcpConnection {
@@ -192,9 +255,12 @@ class TcpConnection implements Connection {
   readonly #stream: TcpStream;
   #isTaken = false;
 
-  constructor(conn: Deno.TlsConn, remote: SocketAddress) {
+  constructor(
+    conn: Deno.TlsConn,
+    { remote, close }: { remote: SocketAddress; close: CloseTls },
+  ) {
     this.remote = remote;
-    this.#stream = new TcpStream(conn);
+    this.#stream = new TcpStream(conn, (isLent) => close(conn, isLent));
     this.closed = this.#stream.closed;
   }
 
@@ -222,14 +288,20 @@ class TcpConnection implements Connection {
 export class TcpStream implements ByteStream {
   readonly closed: Promise<void>;
   readonly #conn: Deno.Conn;
+  readonly #close: (isLent: boolean) => void;
+  /** Of what waits for the connection. */
+  readonly #interrupts = new Set<(reason: Error) => void>();
   #resolveClosed: () => void = () => {};
   #buffer: Uint8Array<ArrayBuffer> | undefined;
+  #isLent = false;
   #isReadEnded = false;
   #isWriteEnded = false;
   #isClosed = false;
 
-  constructor(conn: Deno.Conn) {
+  /** `close`: how to close it, where there is more to it. */
+  constructor(conn: Deno.Conn, close: (isLent: boolean) => void = () => closeQuietly(conn)) {
     this.#conn = conn;
+    this.#close = close;
     this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
   }
 
@@ -248,6 +320,7 @@ export class TcpStream implements ByteStream {
     if (this.#isReadEnded) return 0;
     const patience = performance.now() + gatherMs;
     let filled = 0;
+    this.#isLent = true;
     while (filled < into.length && performance.now() < patience) {
       const count = await this.#guard(() => this.#conn.read(into.subarray(filled)));
       if (count === null) {
@@ -257,6 +330,7 @@ export class TcpStream implements ByteStream {
       }
       filled += count;
     }
+    this.#isLent = false;
     return filled;
   }
 
@@ -277,7 +351,9 @@ export class TcpStream implements ByteStream {
   abort(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    closeQuietly(this.#conn);
+    this.#close(this.#isLent);
+    const reason = new Error("Cannot go on: the connection was closed here");
+    for (const interrupt of this.#interrupts) interrupt(reason);
     this.#resolveClosed();
   }
 
@@ -285,15 +361,20 @@ export class TcpStream implements ByteStream {
     if (this.#isReadEnded && this.#isWriteEnded) this.abort();
   }
 
-  /** The connection is over when one operation on it fails. */
-  async #guard<T>(operation: () => Promise<T>): Promise<T> {
-    if (this.#isClosed) throw new Error("Cannot go on: the connection is closed");
-    try {
-      return await operation();
-    } catch (error) {
-      this.abort();
-      throw error;
-    }
+  /** The connection is over when one operation on it fails. What it is closed in the middle of ends at once. */
+  #guard<T>(operation: () => Promise<T>): Promise<T> {
+    if (this.#isClosed) return Promise.reject(new Error("Cannot go on: the connection is closed"));
+    return new Promise((resolve, reject) => {
+      this.#interrupts.add(reject);
+      operation().then((value) => {
+        this.#interrupts.delete(reject);
+        resolve(value);
+      }, (error) => {
+        this.#interrupts.delete(reject);
+        this.abort();
+        reject(error);
+      });
+    });
   }
 }
 
@@ -319,7 +400,11 @@ async function carryAll(from: ByteStream, to: ByteStream): Promise<void> {
   }
 }
 
-async function dialTls(address: SocketAddress, options: DialOptions): Promise<Deno.TlsConn> {
+interface TlsDialOptions extends DialOptions {
+  close(conn: Deno.TlsConn): void;
+}
+
+async function dialTls(address: SocketAddress, options: TlsDialOptions): Promise<Deno.TlsConn> {
   const attempt = new AbortController();
   const giveUp = () => attempt.abort(new DialAborted());
   const timer = setTimeout(
@@ -329,7 +414,7 @@ async function dialTls(address: SocketAddress, options: DialOptions): Promise<De
   options.signal?.addEventListener("abort", giveUp, { once: true });
   if (options.signal?.aborted) giveUp();
   try {
-    return await connectTls(address, { expectedId: options.expectedId, signal: attempt.signal });
+    return await connectTls(address, { ...options, signal: attempt.signal });
   } catch (error) {
     throw unreachable(address, attempt.signal.aborted ? attempt.signal.reason : error);
   } finally {
@@ -340,7 +425,7 @@ async function dialTls(address: SocketAddress, options: DialOptions): Promise<De
 
 async function connectTls(
   address: SocketAddress,
-  { expectedId, signal }: { expectedId: Uint8Array; signal: AbortSignal },
+  { expectedId, signal, close }: TlsDialOptions & { signal: AbortSignal },
 ): Promise<Deno.TlsConn> {
   signal.throwIfAborted();
   const tcp = await Deno.connect({ hostname: address.ip, port: address.port, signal });
@@ -350,26 +435,29 @@ async function connectTls(
     caCerts: [anchorOf(expectedId)],
     alpnProtocols: [alpnProtocol],
   });
-  const close = () => closeQuietly(tls);
-  signal.addEventListener("abort", close, { once: true });
+  const aborted = abortionOf(signal);
   try {
-    signal.throwIfAborted();
-    await tls.handshake();
+    await Promise.race([tls.handshake(), aborted.promise]);
     return tls;
   } catch (error) {
-    close();
+    close(tls);
     throw error;
   } finally {
-    signal.removeEventListener("abort", close);
+    aborted.forget();
   }
 }
 
-function closeQuietly(conn: Deno.Conn): void {
-  try {
-    conn.close();
-  } catch {
-    // Closed already.
-  }
+/** Rejects when the signal says so; `forget` once nobody listens any more. */
+function abortionOf(signal: AbortSignal): { promise: Promise<never>; forget(): void } {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const tell = () => reject(signal.reason);
+  signal.addEventListener("abort", tell, { once: true });
+  if (signal.aborted) tell();
+  return { promise, forget: () => signal.removeEventListener("abort", tell) };
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 function addressOf(address: Deno.NetAddr): SocketAddress {

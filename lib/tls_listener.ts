@@ -1,5 +1,6 @@
 /**
- * TLS 1.3 over TCP for those who are dialled by strangers and move little: a tracker. It accepts and never dials.
+ * TLS 1.3 over TCP for those who are dialled by strangers and move little: a tracker, and a peer whose port is crowded
+ * (`guarded_tcp.ts`). It accepts and never dials.
  *
  *     stranger ──TCP── door ──TCP over loopback── TLS
  *
@@ -21,8 +22,8 @@ import type { ByteStream, Connection, Endpoint } from "./ports.ts";
 /** From the connection to the end of TLS's handshake. */
 const handshakeTimeoutMs = 5_000;
 
-/** Fewer than the endpoint behind the door has room for, so that it never chooses whom to drop. */
-const maxHandshakes = 240;
+/** Fewer than the endpoint behind the door has room for, so that it never rests. */
+const defaultMaxHandshakes = 240;
 
 /** Connections that wait for `accept`. */
 const maxWaiting = 256;
@@ -40,6 +41,8 @@ export interface ListenOptions {
   /** 0: any free one. */
   port: number;
   identity: Identity;
+  /** At most 240, which is the default. */
+  maxHandshakes?: number;
 }
 
 /** Somebody at the door. */
@@ -53,33 +56,63 @@ interface Guest {
 export class TlsListener implements Endpoint {
   readonly kind = "tcp";
   readonly local: SocketAddress;
-  readonly #door: Deno.TcpListener;
+  readonly #host: string;
   readonly #behind: TcpEndpoint;
   readonly #inbox = new Inbox<Connection>(maxWaiting);
-  readonly #lobby = new Lobby<Guest>(maxHandshakes);
+  readonly #lobby: Lobby<Guest>;
   readonly #guests = new Set<Guest>();
   /** By the port from which they are led to TLS. */
   readonly #byPort = new Map<number, Guest>();
+  /** Null while the port is somebody else's. */
+  #door: Deno.TcpListener | null = null;
+  #turnedAway = 0;
   #isClosed = false;
 
   /** Throws `UserError` when the port can't be had. */
-  static listen({ host, port, identity }: ListenOptions): TlsListener {
+  static listen(options: ListenOptions): TlsListener {
+    const { host, port, identity } = options;
     const loopback = isIPv6(host) ? "::1" : "127.0.0.1";
     const behind = listenBehind(loopback, identity);
     try {
-      return new TlsListener(Deno.listen({ hostname: host, port }), behind);
+      return new TlsListener(Deno.listen({ hostname: host, port }), { ...options, behind });
     } catch (error) {
       void behind.close();
       throw cannotListen({ ip: host, port }, error);
     }
   }
 
-  private constructor(door: Deno.TcpListener, behind: TcpEndpoint) {
-    this.#door = door;
+  private constructor(
+    door: Deno.TcpListener,
+    { host, behind, maxHandshakes }: ListenOptions & { behind: TcpEndpoint },
+  ) {
+    this.#host = host;
     this.#behind = behind;
+    this.#lobby = new Lobby(Math.min(maxHandshakes ?? Infinity, defaultMaxHandshakes));
     this.local = addressOf(door.addr);
-    void this.#acceptAll();
+    this.#open(door);
     void this.#welcomeAll();
+  }
+
+  /** How many were shut out because they weren't done in time, or had to make room. */
+  get turnedAway(): number {
+    return this.#turnedAway;
+  }
+
+  /** Leaves the port to somebody else; whoever came through it stays. */
+  suspend(): void {
+    this.#door?.close();
+    this.#door = null;
+  }
+
+  /** Listens at its port again. Throws `UserError` when it can't be had. */
+  resume(): void {
+    if (this.#isClosed || this.#door !== null) return;
+    const { port } = this.local;
+    try {
+      this.#open(Deno.listen({ hostname: this.#host, port }));
+    } catch (error) {
+      throw cannotListen({ ip: this.#host, port }, error);
+    }
   }
 
   /** Connections that are open, those in their handshake included. */
@@ -98,19 +131,25 @@ export class TlsListener implements Endpoint {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#door.close();
+    this.suspend();
     this.#inbox.close();
     await this.#behind.close();
     for (const guest of [...this.#guests]) this.#shutOut(guest);
   }
 
-  async #acceptAll(): Promise<void> {
-    while (!this.#isClosed) {
+  #open(door: Deno.TcpListener): void {
+    this.#door = door;
+    void this.#acceptAll(door);
+  }
+
+  async #acceptAll(door: Deno.TcpListener): Promise<void> {
+    while (this.#door === door) {
       try {
-        const outer = await this.#door.accept();
+        const outer = await door.accept();
         void this.#lead({ outer, inner: null, address: addressOf(outer.remoteAddr) });
       } catch {
-        if (!this.#isClosed) await new Promise((resolve) => setTimeout(resolve, acceptPauseMs));
+        if (this.#door !== door) return;
+        await new Promise((resolve) => setTimeout(resolve, acceptPauseMs));
       }
     }
   }
@@ -119,9 +158,9 @@ export class TlsListener implements Endpoint {
   async #lead(guest: Guest): Promise<void> {
     this.#guests.add(guest);
     const evicted = this.#lobby.enter(guest, guest.address.ip);
-    if (evicted !== null) this.#shutOut(evicted);
+    if (evicted !== null) this.#turnAway(evicted);
     const timer = setTimeout(() => {
-      if (this.#lobby.leave(guest)) this.#shutOut(guest);
+      if (this.#lobby.leave(guest)) this.#turnAway(guest);
     }, handshakeTimeoutMs);
     try {
       guest.outer.setNoDelay(true);
@@ -166,6 +205,11 @@ export class TlsListener implements Endpoint {
     }
   }
 
+  #turnAway(guest: Guest): void {
+    this.#turnedAway++;
+    this.#shutOut(guest);
+  }
+
   #shutOut(guest: Guest): void {
     if (!this.#guests.delete(guest)) return;
     this.#lobby.leave(guest);
@@ -185,7 +229,7 @@ function listenBehind(host: string, identity: Identity): TcpEndpoint {
 }
 
 /** The same connection, as coming from `address`. */
-function seenFrom(address: SocketAddress, connection: Connection): Connection {
+export function seenFrom(address: SocketAddress, connection: Connection): Connection {
   return {
     kind: connection.kind,
     remote: address,

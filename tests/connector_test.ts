@@ -1,5 +1,5 @@
 /** Who gets in at a peer's door, and what introductions may cost. */
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Connector } from "../lib/connector.ts";
 import type { TransportKind } from "../lib/ports.ts";
 import { UserError } from "../lib/errors.ts";
@@ -78,6 +78,22 @@ class Door {
     });
     await clock.run(entering);
     await clock.advance(20);
+  }
+
+  /** Connects from somewhere else and says nothing. */
+  async comeMute(): Promise<void> {
+    const endpoint = this.network.endpoint({
+      id: this.stranger.id,
+      ip: "203.0.113.1",
+      kind: "quic",
+    });
+    const options = { expectedId: this.self.id, timeoutMs: 1000 };
+    await this.clock.run(endpoint.dial({ ip: selfIp, port }, options));
+  }
+
+  /** Connections that are open here. */
+  get open(): number {
+    return this.network.connectionsOf(selfIp).length;
   }
 
   async isRefused(identity: Identity, credential = token): Promise<void> {
@@ -183,4 +199,17 @@ Deno.test("connections beyond the bound of one introduction are closed at once",
     ),
   );
   assertEquals(states.filter((isOpen) => isOpen).length, 8);
+});
+
+Deno.test("strangers who connect and say nothing are a fixed number, and don't keep out who was introduced", async () => {
+  const door = new Door();
+  door.connector.handleIntroduction(door.introduction());
+  for (let count = 0; count < 300; count++) {
+    await door.comeMute();
+    assert(door.open <= 257, `${door.open} are open`);
+  }
+  await door.come(door.friend);
+  assertEquals(door.opened.length, 1);
+  await door.clock.advance(6_000);
+  assertEquals(door.open, 1);
 });
