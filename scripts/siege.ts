@@ -1,14 +1,17 @@
 /**
- * The real tracker under attack, with honest peers beside: what do they notice, and what does it cost the tracker?
+ * The real tracker, or a peer that shares a file, under attack, with honest peers beside: what do they notice, and
+ * what does it cost whom?
  * Everything runs in a network namespace of its own, so that attackers have addresses of their own: one, those of
  * one /24, or those of many. Needs root and Linux.
  *
  *     deno task siege [--seconds 8] [--only NAME,NAME…] [--files 20000]
  *
  * For each attack: how long an honest newcomer waits from the dial to the whole list, and a peer that has joined for
- * an answer; the tracker's memory, descriptors and processor time. The exit code is 1 if an honest peer failed, or
- * if one in a hundred waited for more than a second for its answer.
+ * an answer; the tracker's memory, descriptors and processor time. For an attack on a peer: how long downloads from it
+ * take. It may have 1,024 descriptors. The exit code is 1 if an honest peer failed, or if one in a hundred waited for
+ * more than a second for its answer.
  */
+import { Buffer } from "node:buffer";
 import { parseArgs } from "@std/cli/parse-args";
 import { systemClock, systemRandom } from "../lib/deno_clock.ts";
 import { openEndpoints, resolveHost } from "../lib/deno_endpoints.ts";
@@ -30,9 +33,13 @@ const newcomerEveryMs = 100;
 const questionEveryMs = 50;
 const limitMs = 1_000;
 const maxMuteSockets = 10_000;
+/** Of the file that is downloaded from a peer under attack. */
+const sharedBytes = 64 * 2 ** 20;
 
 interface Siege {
   title: string;
+  /** Whose port; absent: the tracker's. */
+  at?: "peer";
   attack: AttackName | null;
   sources: readonly string[];
   count: number;
@@ -108,6 +115,23 @@ const sieges: readonly Siege[] = [
     count: 64,
     perSecond: 0,
   },
+  { title: "peace at a peer", at: "peer", attack: null, sources: [], count: 0, perSecond: 0 },
+  {
+    title: "mute TCP connections at a peer",
+    at: "peer",
+    attack: "mute",
+    sources: manyNetworks,
+    count: maxMuteSockets,
+    perSecond: 5_000,
+  },
+  {
+    title: "half-open TLS connections at a peer",
+    at: "peer",
+    attack: "halfOpen",
+    sources: manyNetworks,
+    count: maxMuteSockets,
+    perSecond: 5_000,
+  },
 ];
 
 const options = parseArgs(Deno.args, {
@@ -162,7 +186,7 @@ async function besiege(place: Playground): Promise<number> {
     if (only && siege.attack !== null && !only.some((word: string) => siege.title.includes(word))) {
       continue;
     }
-    const isHeld = await holdOut(place, siege);
+    const isHeld = await (siege.at === "peer" ? holdOutAtPeer : holdOut)(place, siege);
     if (!isHeld) failed++;
   }
   return failed === 0 ? 0 : 1;
@@ -177,7 +201,7 @@ async function holdOut(place: Playground, siege: Siege): Promise<boolean> {
   const before = await sampleProcess(program.id, 0);
   const cpuBefore = await cpuSecondsOf(program.id);
   const attacker = siege.attack === null ? null : startAttack(place, siege, link);
-  const watch = { isOver: false, peakKiB: 0, descriptors: 0 };
+  const watch = { peakKiB: 0, descriptors: 0 };
   const [newcomers, answers] = await Promise.all([
     askAsNewcomers(joinLink),
     askAsResident(resident.tracker),
@@ -209,6 +233,53 @@ async function holdOut(place: Playground, siege: Siege): Promise<boolean> {
   );
   await program.kill();
   return isHeld;
+}
+
+/** One attack on the port of a peer from which a file is downloaded meanwhile, again and again. */
+async function holdOutAtPeer(place: Playground, siege: Siege): Promise<boolean> {
+  const { program: tracker, link } = await place.tracker(["--host", trackerIp]);
+  const film = systemRandom.bytes(sharedBytes);
+  const directory = await place.directory({ film });
+  const listening = Deno.listen({ hostname: trackerIp, port: 0 });
+  const { port } = listening.addr;
+  listening.close();
+  const seeder = await place.seeder(directory, link, ["--port", `${port}`], {
+    prefix: ["bash", "-c", 'ulimit -n 1024; exec "$@"', "seeder"],
+  });
+  const target = link.replace(/:\d+\//, `:${port}/`);
+  const attacker = siege.attack === null ? null : startAttack(place, siege, target);
+  const watch = { peakKiB: 0, descriptors: 0 };
+  const [downloads] = await Promise.all([
+    askRepeatedly(newcomerEveryMs, () => downloadOnce(place, { link, film })),
+    watchProcess(seeder, watch),
+  ]);
+  const report = attacker === null ? {} : await endOf(attacker);
+  const isHeld = downloads.failed === 0 && downloads.times.length > 0 && !seeder.hasEnded;
+  console.log(
+    `${isHeld ? "held  " : "FAILED"} ${siege.title}\n` +
+      `    downloads of ${mebibytes(sharedBytes / 1024)} MiB: ${downloads.times.length} in ` +
+      `${shown(quantiles(downloads.times))}, ${downloads.failed} failed` +
+      `${downloads.reason === "" ? "" : ` (${downloads.reason})`}\n` +
+      `    sharing peer: at most ${
+        mebibytes(watch.peakKiB)
+      } MiB, ${watch.descriptors} descriptors\n` +
+      `    attacker: ${Object.entries(report).map(([what, n]) => `${n} ${what}`).join(", ")}`,
+  );
+  await Promise.all([seeder.kill(), tracker.kill()]);
+  return isHeld;
+}
+
+/** With the start of the program that asks. */
+async function downloadOnce(
+  place: Playground,
+  { link, film }: { link: string; film: Uint8Array },
+): Promise<() => Promise<void>> {
+  const directory = await place.directory();
+  const words = ["--dir", directory, "--tracker", link, "get", "film"];
+  const { code, errors } = await place.peer(words);
+  const got = code === 0 ? await Deno.readFile(`${directory}/film`) : null;
+  if (!got || Buffer.compare(got, film) !== 0) throw new Error(errors.trim() || "wrong bytes");
+  return () => Deno.remove(directory, { recursive: true });
 }
 
 function startAttack(place: Playground, siege: Siege, link: string): Program {
