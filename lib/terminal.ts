@@ -36,6 +36,8 @@ const stylePattern = new RegExp("\x1b\\[[\\d;]*m", "g");
 interface TypedLine {
   /** Rows above the cursor that belong to it. */
   rowsAbove(): number;
+  /** With its prompt. */
+  text(): string;
   redraw(): void;
 }
 
@@ -50,6 +52,8 @@ export class Terminal implements Output {
   readonly isLive: boolean;
   readonly #isTerminal = Deno.stdout.isTerminal();
   #lines: readonly string[] = [];
+  /** Of the screen, when lines were last drawn above the typed one. */
+  #drawnColumns = 0;
   #typed: TypedLine | null = null;
 
   /** `environment` is asked for `NO_COLOR` and `TERM`. */
@@ -89,8 +93,10 @@ export class Terminal implements Output {
     if (!this.isLive || (lines.length === 0 && this.#lines.length === 0)) return;
     const shown = lines.slice(0, Math.max(1, screenSize().rows - 3));
     if (this.#typed === null) return this.#overwrite(shown);
-    const isInPlace = shown.length > 0 && shown.length === this.#drawnRows() &&
-      shown.every((line) => rowsOf(line) === 1);
+    const { columns } = screenSize();
+    const isInPlace = shown.length > 0 && shown.length === this.#lines.length &&
+      columns === this.#drawnColumns;
+    this.#drawnColumns = columns;
     if (isInPlace) return this.#overwriteAbove(shown, this.#typed);
     this.#above(() => void (this.#lines = shown));
   }
@@ -102,11 +108,11 @@ export class Terminal implements Output {
     writeNote(`\r${upBy(rows)}${overwriting(lines)}${eraseBelow}`);
   }
 
-  /** The same without a touch to the typed line. */
+  /** The same, and the typed line over itself, should something else have wiped it away. */
   #overwriteAbove(lines: readonly string[], typed: TypedLine): void {
     this.#lines = lines;
     const up = upBy(typed.rowsAbove() + lines.length);
-    writeNote(`${saveCursor}\r${up}${overwriting(lines)}${restoreCursor}`);
+    writeNote(`${saveCursor}\r${up}${overwriting(lines)}${typed.text()}${restoreCursor}`);
   }
 
   /** Rows of the screen that the redrawn lines take: more than they are, once the terminal was made narrower. */
@@ -254,6 +260,7 @@ export class TypedLines implements LineSource {
     this.#readline.prompt(true);
     this.#terminal.setTyped({
       rowsAbove: () => this.#readline.getCursorPos().rows,
+      text: () => prompt + this.#readline.line,
       redraw: () => this.#readline.prompt(true),
     });
     return this.#wanted.promise;
