@@ -17,6 +17,7 @@ const ipv4Bytes = 4;
 const ipv6Bytes = 16;
 const ipv6Groups = 8;
 const maxPort = 65_535;
+const zeroCode = "0".charCodeAt(0);
 
 /** `::ffff:0:0/96`. */
 const mappedPrefix = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
@@ -89,7 +90,7 @@ export function parseIp(text: string): Uint8Array<ArrayBuffer> | null {
 
 /** The text of an IP address of 4 or 16 bytes. Throws `RangeError` for any other length. */
 export function ipToText(bytes: Uint8Array): string {
-  if (bytes.length === ipv4Bytes) return bytes.join(".");
+  if (bytes.length === ipv4Bytes) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
   if (bytes.length !== ipv6Bytes) {
     throw new RangeError(`Cannot write an IP address of ${bytes.length} bytes: it has 4 or 16`);
   }
@@ -153,11 +154,31 @@ function isMapped(bytes: Uint8Array): boolean {
 }
 
 function parseIPv4(text: string): Uint8Array<ArrayBuffer> | null {
-  const parts = text.split(".");
-  if (parts.length !== ipv4Bytes) return null;
+  const bytes = new Uint8Array(ipv4Bytes);
+  let count = 0;
+  for (let start = 0; start <= text.length; count++) {
+    const dot = text.indexOf(".", start);
+    const end = dot < 0 ? text.length : dot;
+    const value = octetOf(text, start, end);
+    if (value < 0 || count === ipv4Bytes) return null;
+    bytes[count] = value;
+    start = end + 1;
+  }
+  return count === ipv4Bytes ? bytes : null;
+}
+
+/** One to three digits from `start` to `end`; -1 for anything else. */
+function octetOf(text: string, start: number, end: number): number {
+  const digits = end - start;
   // A leading zero is octal to some resolvers: who writes one gets no address.
-  const valid = parts.every((part) => /^(0|[1-9]\d{0,2})$/.test(part) && Number(part) < 256);
-  return valid ? Uint8Array.from(parts, Number) : null;
+  if (digits < 1 || digits > 3 || (digits > 1 && text[start] === "0")) return -1;
+  let value = 0;
+  for (let index = start; index < end; index++) {
+    const digit = text.charCodeAt(index) - zeroCode;
+    if (digit < 0 || digit > 9) return -1;
+    value = value * 10 + digit;
+  }
+  return value > 255 ? -1 : value;
 }
 
 function parseIPv6(text: string): Uint8Array<ArrayBuffer> | null {

@@ -25,6 +25,13 @@ const twoTo32 = 2 ** 32;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** Texts of up to so many characters, all of them ASCII, are copied here: asking the runtime costs more. */
+const maxCopiedText = 128;
+const asciiEnd = 0x80;
+
+/** What a writer that is used again keeps at most. */
+const maxKeptCapacity = 64 * 1024;
+
 /** Writes fields, one after the other. */
 export class Writer {
   #bytes = new Uint8Array(startCapacity);
@@ -92,6 +99,7 @@ export class Writer {
   }
 
   text(value: string, maxBytes: number): this {
+    if (this.#shortAscii(value, maxBytes)) return this;
     if (!value.isWellFormed()) throw new RangeError("Cannot encode a text with half a character");
     return this.bytes16(encoder.encode(value), maxBytes);
   }
@@ -99,13 +107,44 @@ export class Writer {
   /** How many items `items` has, then each of them. */
   list<T>(items: readonly T[], maxCount: number, write: (item: T) => void): this {
     this.u16(inRange(items.length, maxCount));
-    items.forEach(write);
+    for (const item of items) write(item);
     return this;
   }
 
   /** What was written. The writer is of no use after that. */
   finish(): Uint8Array<ArrayBuffer> {
     return this.#bytes.subarray(0, this.#length);
+  }
+
+  /** A copy of what was written: the writer can be used again after `restart`. */
+  copy(): Uint8Array<ArrayBuffer> {
+    return this.#bytes.slice(0, this.#length);
+  }
+
+  /** Forgets what was written, and leaves `skipped` bytes at the beginning to whoever writes them later. */
+  restart(skipped = 0): this {
+    if (this.#bytes.length > maxKeptCapacity) this.#keep(new Uint8Array(startCapacity));
+    this.#length = 0;
+    this.#advance(skipped);
+    return this;
+  }
+
+  /** False, and nothing written, if it is something else. */
+  #shortAscii(value: string, maxBytes: number): boolean {
+    const { length } = value;
+    if (length > maxCopiedText || length > maxBytes) return false;
+    const before = this.#length;
+    const at = this.#advance(2 + length);
+    for (let index = 0; index < length; index++) {
+      const unit = value.charCodeAt(index);
+      if (unit >= asciiEnd) {
+        this.#length = before;
+        return false;
+      }
+      this.#bytes[at + 2 + index] = unit;
+    }
+    this.#view.setUint16(at, length);
+    return true;
   }
 
   /** Makes room for `count` bytes and returns where they go. */
@@ -119,8 +158,12 @@ export class Writer {
   #grow(): void {
     const larger = new Uint8Array(Math.max(this.#length, this.#bytes.length * 2));
     larger.set(this.#bytes);
-    this.#bytes = larger;
-    this.#view = new DataView(larger.buffer);
+    this.#keep(larger);
+  }
+
+  #keep(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer);
   }
 }
 
@@ -191,7 +234,12 @@ export class Reader {
   }
 
   text(maxBytes: number): string {
-    const bytes = this.bytes16(maxBytes);
+    const length = atMost(this.u16(), maxBytes, "length");
+    const at = this.#advance(length);
+    const bytes = this.#bytes.subarray(at, at + length);
+    if (length <= maxCopiedText && isAscii(bytes)) {
+      return Reflect.apply(String.fromCharCode, null, bytes);
+    }
     try {
       return decoder.decode(bytes);
     } catch {
@@ -202,7 +250,9 @@ export class Reader {
   list<T>({ maxCount, minItemBytes }: ListLimits, read: () => T): T[] {
     const count = atMost(this.u16(), maxCount, "count");
     atMost(count * minItemBytes, this.remaining, "list");
-    return Array.from({ length: count }, read);
+    const items: T[] = [];
+    for (let index = 0; index < count; index++) items.push(read());
+    return items;
   }
 
   /** Nothing may be left. */
@@ -230,6 +280,13 @@ export function shortenText(text: string, maxBytes: number): string {
 /** What every decoder throws. */
 export function malformed(why: string): ProtocolError {
   return new ProtocolError("malformed", `Cannot read a message: ${why}`);
+}
+
+function isAscii(bytes: Uint8Array): boolean {
+  for (let index = 0; index < bytes.length; index++) {
+    if (bytes[index]! >= asciiEnd) return false;
+  }
+  return true;
 }
 
 function atMost(value: number, limit: number, what: string): number {

@@ -10,7 +10,7 @@
 import { ipToText, parseIp, type SocketAddress } from "./address.ts";
 import { ProtocolError } from "./errors.ts";
 import { malformed, Reader, shortenText, Writer } from "./codec.ts";
-import { encodeFrame } from "./frames.ts";
+import { frameHeaderBytes, writeFrameHeader } from "./frames.ts";
 
 export interface Field<T> {
   /** The fewest bytes that a value takes. */
@@ -185,11 +185,11 @@ export function list<T>(item: Field<T>, { min, max }: Bounds): Field<T[]> {
 }
 
 export function record<T extends object>(fields: Fields<T>): Field<T> {
-  const all = Object.values<Field<unknown>>(fields);
+  const all = rowOf(fields);
   return {
-    minBytes: all.reduce((sum, { minBytes }) => sum + minBytes, 0),
-    write: (writer, value) => writeFields(writer, fields, value),
-    read: (reader) => readFields(reader, fields),
+    minBytes: all.reduce((sum, { field: { minBytes } }) => sum + minBytes, 0),
+    write: (writer, value) => writeFields(writer, all, value),
+    read: (reader) => readFields(reader, all, {}),
   };
 }
 
@@ -202,52 +202,75 @@ export function encodedBytes<T>(field: Field<T>, value: T): number {
 
 /** Messages of one language to frames and back. */
 export class MessageCodec<M extends { type: string }> {
-  readonly #table: MessageTable<M>;
-  readonly #types: ReadonlyMap<number, M["type"]>;
+  readonly #layouts = new Map<string, CompiledLayout>();
+  readonly #types = new Map<number, CompiledLayout>();
   readonly #maxFrameBytes: number;
+  readonly #writer = new Writer();
 
   /** `maxFrameBytes`: the largest length that a frame may state. */
   constructor(table: MessageTable<M>, maxFrameBytes: number) {
-    const types = Object.keys(table) as M["type"][];
-    this.#table = table;
-    this.#types = new Map(types.map((type) => [table[type].code, type]));
     this.#maxFrameBytes = maxFrameBytes;
+    for (const type of Object.keys(table) as M["type"][]) {
+      const { code, fields }: MessageLayout<M> = table[type];
+      const layout = { type, code, row: rowOf(fields) };
+      this.#layouts.set(type, layout);
+      this.#types.set(code, layout);
+    }
   }
 
   /** A whole frame, header included. Throws `RangeError` for a message outside of its limits. */
   encode(message: M): Uint8Array<ArrayBuffer> {
-    const type: M["type"] = message.type;
-    const { code, fields }: MessageLayout<M> = this.#table[type];
-    const writer = new Writer();
-    writeFields(writer, fields, message);
-    if (writer.length + 1 > this.#maxFrameBytes) {
-      throw new RangeError(`Cannot encode a message of ${writer.length} bytes: it fits no frame`);
+    const layout = this.#layouts.get(message.type);
+    if (layout === undefined) {
+      throw new RangeError(`Cannot encode ${message.type}: no such message`);
     }
-    return encodeFrame(code, writer.finish());
+    const writer = this.#writer.restart(frameHeaderBytes);
+    writeFields(writer, layout.row, message);
+    const payloadLength = writer.length - frameHeaderBytes;
+    if (payloadLength + 1 > this.#maxFrameBytes) {
+      throw new RangeError(`Cannot encode a message of ${payloadLength} bytes: it fits no frame`);
+    }
+    const frame = writer.copy();
+    writeFrameHeader(frame, layout.code, payloadLength);
+    return frame;
   }
 
   /** The message of a whole frame. Throws `ProtocolError` for whatever `encode` doesn't write. */
   decode(code: number, payload: Uint8Array): M {
-    const type = this.#types.get(code);
-    if (type === undefined) {
+    const layout = this.#types.get(code);
+    if (layout === undefined) {
       throw new ProtocolError("unknown-type", `Cannot read a message: no type is ${code}`);
     }
     const reader = new Reader(payload);
-    const message = { type, ...readFields(reader, this.#table[type].fields) };
+    const message = readFields(reader, layout.row, { type: layout.type });
     reader.end();
     // The table pairs each type with the fields of its message; TypeScript can't follow that through a key.
     return message as unknown as M;
   }
 }
 
-function writeFields<T extends object>(writer: Writer, fields: Fields<T>, value: T): void {
-  for (const key in fields) fields[key].write(writer, value[key]);
+interface CompiledLayout {
+  type: string;
+  code: number;
+  row: FieldRow;
 }
 
-function readFields<T extends object>(reader: Reader, fields: Fields<T>): T {
-  const value: Partial<T> = {};
-  for (const key in fields) value[key] = fields[key].read(reader);
-  return value as T;
+/** Fields in the order of the wire. */
+type FieldRow = readonly { key: string; field: Field<unknown> }[];
+
+function rowOf<T extends object>(fields: Fields<T>): FieldRow {
+  return Object.entries<Field<unknown>>(fields).map(([key, field]) => ({ key, field }));
+}
+
+function writeFields(writer: Writer, row: FieldRow, value: object): void {
+  const values = value as Record<string, unknown>;
+  for (const { key, field } of row) field.write(writer, values[key]);
+}
+
+function readFields<T extends object>(reader: Reader, row: FieldRow, start: object): T {
+  const values = start as Record<string, unknown>;
+  for (const { key, field } of row) values[key] = field.read(reader);
+  return values as T;
 }
 
 function writeAddress(writer: Writer, ip: string, port: number): void {

@@ -38,17 +38,26 @@ export interface FrameLimits {
 /** The header of a frame, for payloads that are written without being copied. */
 export function frameHeader(type: number, payloadLength: number): Uint8Array<ArrayBuffer> {
   const header = new Uint8Array(frameHeaderBytes);
-  new DataView(header.buffer).setUint32(0, payloadLength + 1);
-  header[lengthBytes] = type;
+  writeFrameHeader(header, type, payloadLength);
   return header;
 }
 
 /** A whole frame. */
 export function encodeFrame(type: number, payload: Uint8Array): Uint8Array<ArrayBuffer> {
   const frame = new Uint8Array(frameHeaderBytes + payload.length);
-  frame.set(frameHeader(type, payload.length));
+  writeFrameHeader(frame, type, payload.length);
   frame.set(payload, frameHeaderBytes);
   return frame;
+}
+
+/** The same at the beginning of `frame`, where the payload follows. */
+export function writeFrameHeader(frame: Uint8Array, type: number, payloadLength: number): void {
+  const length = payloadLength + 1;
+  frame[0] = length >>> 24;
+  frame[1] = length >>> 16;
+  frame[2] = length >>> 8;
+  frame[3] = length;
+  frame[lengthBytes] = type;
 }
 
 /** Takes a stream apart: `push` what was read, then call `next` until it returns null. */
@@ -148,7 +157,8 @@ export class FrameDecoder {
   }
 
   #statedLength(): number {
-    return new DataView(this.#header.buffer).getUint32(0);
+    const [a = 0, b = 0, c = 0, d = 0] = this.#header;
+    return (a << 24 | b << 16 | c << 8 | d) >>> 0;
   }
 
   #checkLength(): void {
