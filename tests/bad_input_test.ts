@@ -220,6 +220,8 @@ Deno.test("damaged chunk files are set aside with a warning, never served, never
     await place.seeder(await place.directory({ "f": content }), link);
     await place.listing(link, (rows) => rows.length === 1);
     const directory = await place.directory({ [`${digest}.0.chunk`]: chunk(0), ...damaged });
+    const whenWritten = new Date(Date.now() - 60_000);
+    for (const name in damaged) await Deno.utime(join(directory, name), whenWritten, whenWritten);
     const get = place.start("peer", ["--dir", directory, "--tracker", link, "--json", "get", "f"]);
     const ended = await get.end();
     assertEquals(ended.code, 0, ended.errors);
