@@ -13,7 +13,7 @@ import type {
   Source,
   TrackerView,
 } from "./control.ts";
-import { hasEnded } from "./download_queue.ts";
+import { hasEnded, isHopeful } from "./download_queue.ts";
 import { adviceOn } from "./doctor_advice.ts";
 import { exitCode, UserError } from "./errors.ts";
 import {
@@ -394,9 +394,9 @@ const pastTense = { cancel: "cancelled", pause: "paused", resume: "resumed" } as
 
 /** Whether a download is one that the command can do something with. */
 const canChange = {
-  cancel: (state: DownloadStatus["state"]) => !hasEnded(state),
-  pause: (state: DownloadStatus["state"]) => !hasEnded(state) && state !== "paused",
-  resume: (state: DownloadStatus["state"]) => state === "paused",
+  cancel: (status: DownloadStatus) => !hasEnded(status.state) || isHopeful(status),
+  pause: ({ state }: DownloadStatus) => !hasEnded(state) && state !== "paused",
+  resume: ({ state }: DownloadStatus) => state === "paused",
 } as const;
 
 /** Without words: all that can be changed so. */
@@ -405,7 +405,7 @@ export function changeDownloads(
   words: readonly string[],
   { peer, board, context }: DownloadSession,
 ): number {
-  const candidates = peer.status().downloads.filter(({ state }) => canChange[command](state));
+  const candidates = peer.status().downloads.filter(canChange[command]);
   if (candidates.length === 0) {
     const kind = command === "resume" ? "is paused" : "is under way";
     throw new UserError("failed", `no download ${kind}`, '"status" shows all downloads');

@@ -90,7 +90,8 @@ const table = {
       "its name.",
       "",
       "Several files are downloaded at once, the others queued. If a peer runs on the",
-      "directory, it downloads: Ctrl-C ends the watching, not the download.",
+      "directory, it downloads: Ctrl-C ends the watching, not the download. What is",
+      "left when it ends, its next start goes on with.",
     ],
     examples: [
       'get "films/a film.mkv"',
@@ -168,7 +169,10 @@ const table = {
     where: "everywhere",
     needsRunning: true,
     completion: "downloads",
-    details: ["A later get goes on from the chunks that are there."],
+    details: [
+      "A later get goes on from the chunks that are there. Without a cancel, the next",
+      "start of the peer would.",
+    ],
     examples: ["cancel 4348e3b9", 'cancel "photos/*"'],
     programExamples: [],
   },

@@ -186,8 +186,27 @@ export interface PeerControl extends TrackerView {
   quit(): Promise<void>;
 }
 
+/** So many downloads outlive the process that was to make them. */
+export const maxRememberedDownloads = 10_000;
+
+/** A download that is still to be made. */
+export interface RememberedDownload
+  extends Pick<ListedFile, "digest" | "name" | "length" | "chunks"> {
+  paused: boolean;
+}
+
+/** Where downloads that are still to be made outlive the process. */
+export interface DownloadMemory {
+  /** In the order of the wishes. Never throws: what can't be read is forgotten. */
+  load(): RememberedDownload[];
+  /** Replaces all that was remembered. Rejects with the system's error. */
+  save(downloads: readonly RememberedDownload[]): Promise<void>;
+}
+
 /** A running peer whose downloads wait for their turn and can be paused. */
 export interface ManagedPeer extends PeerControl {
+  /** As that of a plain peer; a download that failed and would be tried again is forgotten, too. */
+  cancel(digest: string): boolean;
   /** False if there is no such download that could be paused. Its chunks stay. */
   pause(digest: string): boolean;
   /** False if there is no such download that is paused. */

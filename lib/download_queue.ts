@@ -8,30 +8,45 @@
  *   doesn't hold up the queue, and joins its end when it is resumed.
  * - For whoever asked, a download is one thing from the wish to its end, however often it was paused.
  * - What has ended is remembered for `status`, the latest only.
+ * - With a memory, what has not ended when the process does, or has failed because nobody could be reached, is begun
+ *   again by the next one (`resumeRemembered`). It is told of changes a moment later, many at once.
  */
-import type {
-  Download,
-  DownloadState,
-  DownloadStatus,
-  ListedFile,
-  ManagedPeer,
-  Notice,
-  PathInUse,
-  PeerControl,
-  PeerStatus,
-  ScanSummary,
-  SharedFile,
+import { countBits } from "./bitfield.ts";
+import {
+  type Download,
+  type DownloadMemory,
+  type DownloadState,
+  type DownloadStatus,
+  type ListedFile,
+  type ManagedPeer,
+  maxRememberedDownloads,
+  type Notice,
+  type PathInUse,
+  type PeerControl,
+  type PeerStatus,
+  type RememberedDownload,
+  type ScanSummary,
+  type SharedFile,
 } from "./control.ts";
+import type { Clock, Timer } from "./ports.ts";
 
 /** Downloads at work at once. */
 export const maxActiveDownloads = 16;
 
 /** Ended downloads that `status` tells of. */
-const maxRemembered = 1_000;
+const maxTold = 1_000;
+
+/** How long a change waits for others before the memory is told. */
+const saveDelayMs = 1_000;
 
 /** Whether a download has come to its end. */
 export function hasEnded(state: DownloadState): boolean {
   return state === "complete" || state === "cancelled" || state === "failed";
+}
+
+/** Whether it failed for want of others only, who may come back. */
+export function isHopeful({ state, errorCode }: DownloadStatus): boolean {
+  return state === "failed" && errorCode === "unreachable";
 }
 
 class QueuedDownload implements Download {
@@ -51,6 +66,11 @@ class QueuedDownload implements Download {
 
   get isSmall(): boolean {
     return this.file.chunks <= 1;
+  }
+
+  /** Whether it would be begun again by the next peer. */
+  get isLeft(): boolean {
+    return this.state !== "ended" || (this.last !== null && isHopeful(this.last));
   }
 
   status(): DownloadStatus {
@@ -75,18 +95,44 @@ function statusBefore({ digest, name, length, chunks }: ListedFile): DownloadSta
   return { digest, name, length, chunks, ...counts, state: "queued", ...outcome };
 }
 
+export interface QueueOptions {
+  clock: Clock;
+  /** Null: what isn't downloaded when the process ends is forgotten. */
+  memory?: DownloadMemory | null;
+  maxActive?: number;
+}
+
 export class DownloadQueue implements ManagedPeer {
   readonly #peer: PeerControl;
+  readonly #clock: Clock;
   readonly #maxActive: number;
+  #memory: DownloadMemory | null;
+  #saveTimer: Timer | null = null;
+  #saving: Promise<void> = Promise.resolve();
   /** By digest, in the order of the wishes. */
   readonly #downloads = new Map<string, QueuedDownload>();
   #waiting: QueuedDownload[] = [];
   #active = 0;
   #ended = 0;
 
-  constructor(peer: PeerControl, maxActive = maxActiveDownloads) {
+  constructor(peer: PeerControl, options: QueueOptions) {
     this.#peer = peer;
-    this.#maxActive = maxActive;
+    this.#clock = options.clock;
+    this.#maxActive = options.maxActive ?? maxActiveDownloads;
+    this.#memory = options.memory ?? null;
+  }
+
+  /** Goes on with what an earlier process left. Call once, before any other download. */
+  resumeRemembered(): Download[] {
+    return (this.#memory?.load() ?? []).map(({ paused, ...file }) => {
+      const download = this.#add({ ...file, seeders: 0, leechers: 0 });
+      const held = this.#peer.heldChunks(file.digest);
+      const have = held === null ? 0 : countBits(held);
+      download.last = { ...statusBefore(download.file), have, resumed: have };
+      if (paused) download.state = "paused";
+      else this.#enqueue(download);
+      return download;
+    });
   }
 
   download(file: ListedFile): Download {
@@ -95,17 +141,16 @@ export class DownloadQueue implements ManagedPeer {
       if (known.state === "paused") this.resume(file.digest);
       return known;
     }
-    if (known !== undefined) this.#ended--;
-    const download = new QueuedDownload(file);
-    this.#downloads.delete(file.digest);
-    this.#downloads.set(file.digest, download);
+    const download = this.#add(file);
     this.#enqueue(download);
+    this.#noteChange();
     return download;
   }
 
   cancel(digest: string): boolean {
     const download = this.#downloads.get(digest);
-    if (download === undefined || download.state === "ended") return false;
+    if (!download?.isLeft) return false;
+    if (download.state === "ended") return this.#forget(download);
     if (download.state === "running") return this.#peer.cancel(digest);
     this.#waiting = this.#waiting.filter((other) => other !== download);
     this.#end(download, { ...download.status(), state: "cancelled" });
@@ -119,6 +164,7 @@ export class DownloadQueue implements ManagedPeer {
     if (download.state === "queued") {
       this.#waiting = this.#waiting.filter((other) => other !== download);
       download.state = "paused";
+      this.#noteChange();
       return true;
     }
     if (download.state !== "running" || download.run === null) return false;
@@ -128,6 +174,7 @@ export class DownloadQueue implements ManagedPeer {
     download.state = "paused";
     this.#peer.cancel(digest);
     this.#free(download);
+    this.#noteChange();
     return true;
   }
 
@@ -136,6 +183,7 @@ export class DownloadQueue implements ManagedPeer {
     const download = this.#downloads.get(digest);
     if (download?.state !== "paused") return false;
     this.#enqueue(download);
+    this.#noteChange();
     return true;
   }
 
@@ -172,12 +220,21 @@ export class DownloadQueue implements ManagedPeer {
     this.#peer.onConnected(listener);
   }
 
-  /** What waits or is paused ends as what is at work does. */
+  /** What waits or is paused ends as what is at work does; what is remembered is what there was before. */
   async quit(): Promise<void> {
+    await this.#saveNow();
+    this.#memory = null;
     for (const [digest, { state }] of this.#downloads) {
       if (state === "queued" || state === "paused") this.cancel(digest);
     }
     await this.#peer.quit();
+  }
+
+  #add(file: ListedFile): QueuedDownload {
+    if (this.#downloads.delete(file.digest)) this.#ended--;
+    const download = new QueuedDownload(file);
+    this.#downloads.set(file.digest, download);
+    return download;
   }
 
   #enqueue(download: QueuedDownload): void {
@@ -216,13 +273,44 @@ export class DownloadQueue implements ManagedPeer {
 
   #end(download: QueuedDownload, status: DownloadStatus): void {
     download.end(status);
+    this.#noteChange();
     this.#ended++;
-    if (this.#ended <= maxRemembered) return;
+    if (this.#ended <= maxTold) return;
     for (const [digest, { state }] of this.#downloads) {
       if (state !== "ended") continue;
       this.#downloads.delete(digest);
       this.#ended--;
       return;
     }
+  }
+
+  #forget(download: QueuedDownload): true {
+    download.end({ ...download.status(), state: "cancelled" });
+    this.#noteChange();
+    return true;
+  }
+
+  #noteChange(): void {
+    if (this.#memory === null) return;
+    this.#saveTimer ??= this.#clock.setTimer(saveDelayMs, () => void this.#saveNow());
+  }
+
+  /** One after the other. A disk that refuses costs no more than the memory. */
+  async #saveNow(): Promise<void> {
+    if (this.#saveTimer !== null) {
+      this.#saveTimer.cancel();
+      this.#saveTimer = null;
+      const [memory, downloads] = [this.#memory, this.#remembered()];
+      this.#saving = this.#saving.then(() => memory?.save(downloads)).catch(() => {});
+    }
+    await this.#saving;
+  }
+
+  #remembered(): RememberedDownload[] {
+    const left = [...this.#downloads.values()].filter(({ isLeft }) => isLeft);
+    return left.slice(0, maxRememberedDownloads).map(({ file, state }) => {
+      const { digest, name, length, chunks } = file;
+      return { digest, name, length, chunks, paused: state === "paused" };
+    });
   }
 }

@@ -16,7 +16,14 @@ import {
 import type { CommandSession } from "./command_runner.ts";
 import { commandHelp, type CommandName, programHelp } from "./commands.ts";
 import { completionScript } from "./completions.ts";
-import type { ManagedPeer, PeerControl, PeerStatus, TrackerView } from "./control.ts";
+import type {
+  Download,
+  ManagedPeer,
+  Notice,
+  PeerControl,
+  PeerStatus,
+  TrackerView,
+} from "./control.ts";
 import { controlDesk, trackerIdOf } from "./control_desk.ts";
 import { DownloadQueue, hasEnded } from "./download_queue.ts";
 import { exitCode, messageOf, UserError } from "./errors.ts";
@@ -246,9 +253,13 @@ async function withPeer(
   { context, world, extras }: Surroundings,
 ): Promise<number> {
   const { output, clock, settings } = context;
-  const peer = new DownloadQueue(await startPeer(context));
+  const { json, dir } = settings;
+  // A single get is for what it names, and has ended when that has.
+  const isRemembered = action.kind !== "get";
+  const memory = isRemembered ? await context.factory.memory(dir) : null;
+  const peer = new DownloadQueue(await startPeer(context), { clock, memory });
   const onOutputClosed = () => world.abandon(new OutputClosed());
-  const board = new ProgressBoard({ output, clock, json: settings.json, onOutputClosed });
+  const board = new ProgressBoard({ output, clock, json, isRemembered, onOutputClosed });
   const open: Closable[] = [];
   try {
     open.push(await openDesk(peer, { context, world }));
@@ -279,13 +290,10 @@ async function openDesk(
 }
 
 async function startPeer(context: ActionContext): Promise<PeerControl> {
-  const { factory, settings, output, clock, stop } = context;
+  const { factory, settings, output, stop } = context;
   const starting = factory.start(settings, {
     onScan: scanLine("looking at", context),
-    onNotice: (notice) => {
-      if (settings.json) noteNoticeRecord(output, notice, clock.wallTime());
-      else noteNotice(output, notice);
-    },
+    onNotice: (notice) => tellNotice(notice, context),
     signal: stop,
   });
   try {
@@ -303,8 +311,12 @@ async function quitLate(starting: Promise<PeerControl>, clock: Clock): Promise<v
   await closeWithin(starting.then((peer) => peer.quit(), () => {}), clock);
 }
 
+interface Session extends PromptSession {
+  peer: DownloadQueue;
+}
+
 interface Work {
-  session: PromptSession;
+  session: Session;
   extras: Extras;
   /** What is closed in the end. */
   open: Closable[];
@@ -316,9 +328,11 @@ async function runWork(action: PeerWork, work: Work): Promise<number> {
   switch (action.kind) {
     case "repl":
       await greet(work);
+      goOn(session, (download) => void session.board.watch(download));
       return await prompt(session);
     case "share":
       await greet(work);
+      goOn(session, (download) => void session.board.awaitEnd(download));
       await shareUntilStopped(session);
       return exitCode.done;
     case "get":
@@ -338,6 +352,22 @@ async function greet(work: Work): Promise<void> {
   if (url !== null) output.print(`status page: ${url}`);
   if (work.extras.qr) await showQrCode(status.link, output);
   if (status.tracker === "connecting") output.note("peer: info: still looking for the tracker");
+}
+
+/** Begins again what an earlier peer of the directory left. */
+function goOn({ peer, context }: Session, tell: (download: Download) => void): void {
+  const downloads = peer.resumeRemembered();
+  if (downloads.length === 0) return;
+  for (const download of downloads) tell(download);
+  const paused = downloads.filter((download) => download.status().state === "paused").length;
+  const rest = paused === 0 ? "" : `, ${paused} of them paused`;
+  const text = `going on with ${formatCount(downloads.length, "download")} of last time${rest}`;
+  tellNotice({ level: "info", text }, context);
+}
+
+function tellNotice(notice: Notice, { output, settings, clock }: ActionContext): void {
+  if (settings.json) noteNoticeRecord(output, notice, clock.wallTime());
+  else noteNotice(output, notice);
 }
 
 /** Null if none is wanted. */

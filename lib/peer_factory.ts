@@ -3,7 +3,14 @@
  * tools that work offline. `peer_program.ts` builds the real ones, the tests a fake.
  */
 import type { SocketAddress } from "./address.ts";
-import type { ManagedPeer, Notice, PeerControl, PeerStatus, TrackerView } from "./control.ts";
+import type {
+  DownloadMemory,
+  ManagedPeer,
+  Notice,
+  PeerControl,
+  PeerStatus,
+  TrackerView,
+} from "./control.ts";
 import type { CommandRequest } from "./control_messages.ts";
 import type { PeerSettings } from "./options.ts";
 import type { Output } from "./output.ts";
@@ -139,6 +146,8 @@ export interface PeerFactory {
   /** Lets other terminals ask this one. */
   openDesk(settings: PeerSettings, desk: ControlDesk): Promise<Closable>;
   openPage(options: PageOptions): Promise<OpenPage>;
+  /** What the directory's peer has still to download. */
+  memory(directory: string): Promise<DownloadMemory>;
   /** The version, and what it was made of. */
   about(): Promise<string>;
 }

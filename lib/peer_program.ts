@@ -41,6 +41,7 @@ export const realFactory: PeerFactory = {
     const { openPeerPage } = await import("./peer_page_server.ts");
     return await openPeerPage(options);
   },
+  memory: async (dir) => (await import("./download_memory.ts")).downloadMemory(dir),
   about: async () => (await import("./build_info.ts")).buildInfo(),
 };
 

@@ -34,6 +34,8 @@ export interface BoardOptions {
   output: Output;
   clock: Clock;
   json: boolean;
+  /** Whether what is under way in the end is gone on with by the next peer of itself. */
+  isRemembered?: boolean;
   /** Called once when standard output has been closed by its reader. */
   onOutputClosed(): void;
 }
@@ -78,6 +80,13 @@ export class ProgressBoard {
     return this.#guard(() => this.#tellEnd(ended)) ?? exitCode.done;
   }
 
+  /** Tells of nothing but how it ended. Resolves as `watch` does. */
+  async awaitEnd(download: Download): Promise<number> {
+    const ended = await download.done;
+    if (this.#isClosed) return exitCode.failed;
+    return this.#guard(() => this.#tellEnd(ended)) ?? exitCode.done;
+  }
+
   /** Whether this board tells of that download. */
   watches(digest: string): boolean {
     return this.#watched.has(digest);
@@ -109,7 +118,8 @@ export class ProgressBoard {
 
   #tellRest({ name, have, chunks }: DownloadStatus): void {
     const counts = `${have} of ${formatCount(chunks, "chunk")} stay`;
-    const text = `peer: info: ${displayName(name)}: ${counts}, the next get goes on from there`;
+    const next = this.#options.isRemembered ? "start" : "get";
+    const text = `peer: info: ${displayName(name)}: ${counts}, the next ${next} goes on from there`;
     this.#options.output.note(text);
   }
 

@@ -268,7 +268,7 @@ function desk() {
     listedFile(fatePrefixes.stalls, "stalled.txt"),
   ];
   const factory = new FakeFactory(files, clock);
-  const peer = new DownloadQueue(factory.peer);
+  const peer = new DownloadQueue(factory.peer, { clock });
   const stopping = new AbortController();
   const settings = {
     ...{ dir: "d", tracker: null, secret: null, port: null, up: 0, down: 0, json: false },

@@ -1,4 +1,5 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import type { DownloadMemory, RememberedDownload } from "../lib/control.ts";
 import { DownloadQueue, hasEnded } from "../lib/download_queue.ts";
 import { FakePeer, fatePrefixes, listedFile } from "./fake_peer.ts";
 import { VirtualClock } from "./memory_network.ts";
@@ -11,7 +12,7 @@ const files = Array.from(
 function stage(maxActive = 2) {
   const clock = new VirtualClock();
   const peer = new FakePeer(files, clock);
-  const queue = new DownloadQueue(peer, maxActive);
+  const queue = new DownloadQueue(peer, { clock, maxActive });
   const states = () => queue.status().downloads.map(({ state }) => state);
   const pass = (ms: number) =>
     clock.run(new Promise<void>((resolve) => void clock.setTimer(ms, resolve)));
@@ -108,6 +109,71 @@ Deno.test("quit() ends what waits, and all below", async () => {
   const waiting = queue.download(files[1]!);
   await clock.run(queue.quit());
   assertEquals([(await waiting.done).state, peer.quits], ["cancelled", 1]);
+});
+
+/** A queue whose memory is `kept`, as another process would find it. */
+function stageWithMemory(kept: { list: readonly RememberedDownload[]; saves: number }) {
+  const clock = new VirtualClock();
+  const peer = new FakePeer(files, clock);
+  const memory: DownloadMemory = {
+    load: () => [...kept.list],
+    save: (list) => {
+      kept.list = list;
+      kept.saves++;
+      return Promise.resolve();
+    },
+  };
+  const queue = new DownloadQueue(peer, { clock, memory, maxActive: 1 });
+  return { clock, peer, queue };
+}
+
+Deno.test("resumeRemembered() goes on with what an earlier process left, in order", async () => {
+  const kept = { list: [] as readonly RememberedDownload[], saves: 0 };
+  const first = stageWithMemory(kept);
+  for (const file of files) first.queue.download(file);
+  first.queue.pause(digestOf(1));
+  first.queue.cancel(digestOf(3));
+  await first.clock.run(first.queue.quit());
+  const left = kept.list.map(({ name, paused }) => [name, paused]);
+  assertEquals(left, [["film 0", false], ["film 1", true], ["film 2", false], ["film 4", false]]);
+  const next = stageWithMemory(kept);
+  const resumed = next.queue.resumeRemembered();
+  assertEquals(resumed.map((download) => download.status().state), [
+    ...["downloading", "paused", "queued", "queued"] as const,
+  ]);
+  assertEquals(resumed[1]?.status().have, 4, "what is there is told before it goes on");
+  next.queue.resume(digestOf(1));
+  await next.clock.run(Promise.all(resumed.map(({ done }) => done)));
+  await next.clock.run(next.queue.quit());
+  assertEquals(kept.list, []);
+});
+
+Deno.test("what nobody could be reached for is tried again by the next process, unless cancelled", async () => {
+  const kept = { list: [] as readonly RememberedDownload[], saves: 0 };
+  const { queue, clock } = stageWithMemory(kept);
+  const lonely = queue.download(listedFile(fatePrefixes.unreachable, "lonely"));
+  const failing = queue.download(listedFile(fatePrefixes.fails, "failing"));
+  await clock.run(Promise.all([lonely.done, failing.done]));
+  await clock.run(new Promise<void>((resolve) => void clock.setTimer(2_000, resolve)));
+  assertEquals(kept.list.map(({ name }) => name), ["lonely"]);
+  assertEquals(queue.cancel(lonely.status().digest), true);
+  assertEquals([lonely.status().state, queue.cancel(lonely.status().digest)], ["cancelled", false]);
+  await clock.run(queue.quit());
+  assertEquals(kept.list, []);
+});
+
+Deno.test("many changes cost few writes of the memory, and one that fails costs nothing else", async () => {
+  const kept = { list: [] as readonly RememberedDownload[], saves: 0 };
+  const { queue, clock, peer } = stageWithMemory(kept);
+  const all = files.map((file) => queue.download(file).done);
+  await clock.run(Promise.all(all));
+  await clock.run(queue.quit());
+  assert(kept.saves <= 11, `${kept.saves} writes in ten seconds`);
+  const memory = { load: () => [], save: () => Promise.reject(new Error("the disk is full")) };
+  const other = new DownloadQueue(peer, { clock, memory });
+  const done = other.download(files[0]!).done;
+  assertEquals((await clock.run(done)).state, "complete");
+  await clock.run(other.quit());
 });
 
 Deno.test("hasEnded() knows the three ends", () => {

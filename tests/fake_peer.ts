@@ -5,6 +5,7 @@
 import { fullBits } from "../lib/bitfield.ts";
 import type {
   Download,
+  DownloadMemory,
   DownloadStatus,
   Holder,
   ListedFile,
@@ -12,6 +13,7 @@ import type {
   PathInUse,
   PeerControl,
   PeerStatus,
+  RememberedDownload,
   ScanSummary,
   SharedFile,
   Source,
@@ -260,6 +262,21 @@ export class FakeFactory implements PeerFactory {
   desk: ControlDesk | null = null;
   closedDesks = 0;
   pages: PageOptions[] = [];
+
+  /** What is still to be downloaded. */
+  remembered: readonly RememberedDownload[] = [];
+  saves = 0;
+
+  memory(): Promise<DownloadMemory> {
+    return Promise.resolve({
+      load: () => [...this.remembered],
+      save: (downloads) => {
+        this.remembered = downloads;
+        this.saves++;
+        return Promise.resolve();
+      },
+    });
+  }
 
   reach(): Promise<RunningPeer | null> {
     return Promise.resolve(this.running);

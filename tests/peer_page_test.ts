@@ -20,7 +20,7 @@ function stage() {
   const clock = new VirtualClock();
   const fake = new FakePeer(files, clock);
   fake.heldChunks = () => null;
-  const peer = new DownloadQueue(fake);
+  const peer = new DownloadQueue(fake, { clock });
   const kept: string[] = [];
   const page = new PeerPage({
     ...{ peer, directory: "/home/d", token, hosts: [host], version: "0", clock },

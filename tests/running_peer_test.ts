@@ -75,6 +75,34 @@ Deno.test("downloads of a running peer are paused, resumed and cancelled from an
     assertMatch(getting.errors, /cancelled film\.bin: \d of 4 chunks stay/);
   }));
 
+Deno.test("what was under way or paused is gone on with by the next peer of the directory", () =>
+  onStage(async ({ place, ask, directory, running, link }) => {
+    const getting = place.start("peer", ["--dir", directory, "get", "--all"]);
+    const states = async () => {
+      const { lines } = await ask("--json", "status");
+      const downloads = lines.flatMap(parsedLine)[0]?.["downloads"];
+      if (!Array.isArray(downloads)) return {};
+      return Object.fromEntries(downloads.map(({ name, state }) => [name, state]));
+    };
+    await eventually("two downloads", async () => Object.keys(await states()).length === 2);
+    assertEquals((await ask("pause", "sub/*")).code, 0);
+    assertEquals((await ask("quit")).code, 0);
+    await Promise.all([getting.end(), running.end()]);
+    const next = await place.seeder(directory, link);
+    await eventually("the one is there", async () => (await states())["film.bin"] === "complete");
+    assertEquals((await states())["sub/other film.bin"], "paused");
+    assertMatch(next.errors, /"going on with 2 downloads of last time, 1 of them paused"/);
+    assertEquals((await ask("resume")).code, 0);
+    await eventually("nothing is left", () => {
+      const names = [...Deno.readDirSync(join(directory, ".p2p"))].map(({ name }) => name);
+      return Promise.resolve(!names.includes("downloads.json"));
+    });
+    assertEquals(await Deno.readFile(join(directory, "film.bin")), film);
+    await next.stop();
+    const ended = next.lines.flatMap(parsedLine).filter(({ event }) => event === "complete");
+    assertEquals(ended.map(({ path }) => path), ["film.bin", "sub/other film.bin"]);
+  }));
+
 Deno.test("a running peer is ended from another terminal, and then nobody answers", () =>
   onStage(async ({ ask, running, directory }) => {
     const second = await ask("share");
