@@ -17,12 +17,20 @@ import {
 } from "./introduced_pair.ts";
 import { Lobby } from "./lobby.ts";
 import type { NatClass } from "./nat.ts";
+import { NetworkCounter } from "./network_counter.ts";
 import { peerFrameLimits } from "./peer_link.ts";
 import type { Clock, Connection, Endpoint, Random, RelayAddress } from "./ports.ts";
 import { constantTimeEqual } from "./secret.ts";
 
 /** Introductions being carried out, or kept for a better path. */
 const maxPairs = 1024;
+
+/**
+ * Of these, those without any connection yet: in all, and towards one IPv4 address or IPv6 /64; loopback is not
+ * counted. A tracker that names a victim's address again and again moves nobody to send there but so much.
+ */
+const maxUnproven = 256;
+const maxUnprovenPerNetwork = 8;
 
 /** Those who have come and not yet shown a token. */
 const maxStrangers = 256;
@@ -76,6 +84,9 @@ export class Connector {
   readonly #options: ConnectorOptions;
   /** By token, in hex. */
   readonly #pairs = new Map<string, IntroducedPair>();
+  /** Pairs without a connection, in all and by the networks that they try. */
+  #unproven = 0;
+  readonly #tried = new NetworkCounter();
   readonly #strangers = new Lobby<Connection>(maxStrangers);
   #isClosed = false;
 
@@ -98,6 +109,13 @@ export class Connector {
     const token = introduction.token.toHex();
     if (this.#isClosed || this.#options.isBanned(peer) || this.#pairs.has(token)) return;
     if (introduction.token.length !== tokenBytes || this.#pairs.size >= maxPairs) return;
+    const ips = new Set(introduction.candidates.map(({ address }) => address.ip));
+    if (!this.#mayTry(ips)) {
+      const reason = "too many attempts at its address are under way";
+      if (introduction.initiator) this.#options.onUnreachable(peer, [reason]);
+      return;
+    }
+    const settle = this.#countTry(ips);
     const pair = new IntroducedPair({
       ...this.#options,
       introduction,
@@ -109,7 +127,12 @@ export class Connector {
       openEndpoint: this.#openerOf(),
       birthday: this.#options.traversal.birthdayFor(introduction),
       askRelay: this.#options.traversal.askRelay,
+      onOpened: (established) => {
+        settle();
+        this.#options.onOpened(established);
+      },
       onEnded: (reasons) => {
+        settle();
         this.#pairs.delete(token);
         if (reasons && introduction.initiator) this.#options.onUnreachable(peer, reasons);
       },
@@ -137,6 +160,25 @@ export class Connector {
     this.#isClosed = true;
     for (const pair of this.#pairs.values()) pair.close();
     this.#pairs.clear();
+  }
+
+  #mayTry(ips: ReadonlySet<string>): boolean {
+    if (this.#unproven >= maxUnproven) return false;
+    return [...ips].every((ip) => this.#tried.count(ip) < maxUnprovenPerNetwork);
+  }
+
+  /** Returns what ends it, once. */
+  #countTry(ips: ReadonlySet<string>): () => void {
+    let isUnderWay = true;
+    const count = (by: 1 | -1) => {
+      this.#unproven += by;
+      for (const ip of ips) this.#tried.add(ip, by);
+    };
+    count(1);
+    return () => {
+      if (isUnderWay) count(-1);
+      isUnderWay = false;
+    };
   }
 
   #openerOf(): ((port: number) => Promise<Endpoint>) | null {

@@ -52,8 +52,9 @@ const maxNotes = 64;
 const minHeartbeatMs = 1_000;
 const maxHeartbeatMs = 60_000;
 
-/** Rows of the tracker's list that are kept. */
+/** Rows of the tracker's list that are kept, and the characters of their names in all. */
 const maxKnownRows = 2_000_000;
+const maxKnownCharacters = 256 * 1024 * 1024;
 
 /** Bytes of announced files looked at for one message: a little more than fits. */
 const maxGatheredBytes = 256 * 1024;
@@ -500,8 +501,14 @@ const answerTypeOf = {
 /** The tracker's list as far as it is known: follows the changes page by page. */
 export class KnownList {
   readonly #rows = new Map<string, ListedRow>();
+  readonly #maxCharacters: number;
+  #characters = 0;
   #epoch = 0;
   #since = 0;
+
+  constructor(maxCharacters = maxKnownCharacters) {
+    this.#maxCharacters = maxCharacters;
+  }
 
   get rows(): ListedRow[] {
     return [...this.#rows.values()];
@@ -514,13 +521,28 @@ export class KnownList {
 
   /** Takes a page over. */
   apply(page: Extract<TrackerResponse, { type: "listing" }>): void {
-    if (page.reset) this.#rows.clear();
-    for (const { digest, name } of page.removed) this.#rows.delete(rowKey(digest, name));
-    for (const row of page.rows) {
-      if (this.#rows.size < maxKnownRows) this.#rows.set(rowKey(row.digest, row.name), row);
+    if (page.reset) this.#clear();
+    for (const { digest, name } of page.removed) {
+      if (this.#rows.delete(rowKey(digest, name))) this.#characters -= name.length;
     }
+    for (const row of page.rows) this.#keep(row);
     this.#epoch = page.epoch;
     this.#since = page.next;
+  }
+
+  #clear(): void {
+    this.#rows.clear();
+    this.#characters = 0;
+  }
+
+  #keep(row: ListedRow): void {
+    const key = rowKey(row.digest, row.name);
+    const isKnown = this.#rows.has(key);
+    const isFull = this.#rows.size >= maxKnownRows ||
+      this.#characters + row.name.length > this.#maxCharacters;
+    if (!isKnown && isFull) return;
+    if (!isKnown) this.#characters += row.name.length;
+    this.#rows.set(key, row);
   }
 }
 

@@ -172,11 +172,35 @@ Deno.test("of thousands of introductions a fixed number is kept, and room comes 
   for (let number = 0; number < 5_000; number++) {
     door.connector.handleIntroduction(door.introduction({ token: tokenOf(number) }));
   }
-  await door.come(door.friend, tokenOf(1_023));
-  await door.isRefused(door.friend, tokenOf(1_024));
+  await door.come(door.friend, tokenOf(255));
+  await door.isRefused(door.friend, tokenOf(256));
   await door.clock.advance(16_000);
   door.connector.handleIntroduction(door.introduction({ token: tokenOf(6_000) }));
   await door.come(door.friend, tokenOf(6_000));
+  door.connector.close();
+});
+
+Deno.test("a tracker that names a victim's address again and again moves a peer to few attempts at it", async () => {
+  const door = new Door();
+  const victim = { ip: "203.0.113.99", port: 443 };
+  let attempts = 0;
+  for (let number = 0; number < 200; number++) {
+    const own = new Uint8Array(16);
+    new DataView(own.buffer).setUint32(0, number);
+    const candidates = [{ kind: "reflexive" as const, address: { ...victim, port: 1 + number } }];
+    const introduction = door.introduction({ token: own, candidates, initiator: number % 2 === 0 });
+    const before = door.unreachable.length;
+    door.connector.handleIntroduction(introduction);
+    if (introduction.initiator && door.unreachable.length === before) attempts++;
+  }
+  assert(attempts <= 8, `${attempts} attempts`);
+  const elsewhere = { kind: "reflexive" as const, address: { ip: "198.51.100.77", port: 9 } };
+  const before = door.unreachable.length;
+  door.connector.handleIntroduction(
+    door.introduction({ initiator: true, candidates: [elsewhere] }),
+  );
+  assertEquals(door.unreachable.length, before);
+  await door.clock.advance(16_000);
   door.connector.close();
 });
 

@@ -395,3 +395,23 @@ Deno.test("KnownList has the tracker's rows, page by page, over changes and rest
 function newState(epoch: number): TrackerState {
   return new TrackerState({ random: new SeededRandom(1), epoch, limits: { tombstones: 3 } });
 }
+
+Deno.test("KnownList keeps no more names than it has room for, and has room again when some are gone", () => {
+  const known = new KnownList(1_000);
+  const rows = Array.from({ length: 100 }, (_, number) => ({
+    digest: new Uint8Array(32).fill(number),
+    name: `${number}`.padStart(100, "x"),
+    length: 1,
+    seeders: 1,
+    leechers: 0,
+  }));
+  const page = { type: "listing", request: 1, epoch: 1, reset: false, removed: [] } as const;
+  known.apply({ ...page, removed: [], rows, next: 100, more: true });
+  assertEquals(known.rows.length, 10);
+  known.apply({ ...page, removed: rows.slice(0, 5), rows: rows.slice(50), next: 101, more: true });
+  assertEquals(known.rows.length, 10);
+  known.apply({ ...page, removed: [], rows: known.rows, next: 102, more: false });
+  assertEquals(known.rows.length, 10);
+  known.apply({ ...page, reset: true, removed: [], rows: rows.slice(90), next: 1, more: false });
+  assertEquals(known.rows.map(({ name }) => name), rows.slice(90).map(({ name }) => name));
+});
