@@ -51,6 +51,29 @@ export function settle(): Promise<void> {
   return new Promise((resolve) => void setImmediate(resolve));
 }
 
+/** What the event loop calls after each of its turns; undefined where the runtime keeps it to itself. */
+const runMicrotasks = microtaskRunner();
+
+function microtaskRunner(): (() => void) | undefined {
+  const internal: { core?: { runMicrotasks?: () => void } } | undefined = Reflect
+    .get(Deno, Reflect.get(Deno, "internal"));
+  return internal?.core?.runMicrotasks;
+}
+
+/** Runs `work` as the event loop would: outside of all promises. */
+function inOneTurn(work: () => void): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  setImmediate(() => {
+    try {
+      work();
+      resolve();
+    } catch (error) {
+      reject(error);
+    }
+  });
+  return promise;
+}
+
 interface ArmedTimer {
   dueMs: number;
   order: number;
@@ -62,11 +85,17 @@ export class VirtualClock implements Clock {
   #nowMs = 0;
   #armed = 0;
   readonly #wallStartMs: number;
+  readonly #isPure: boolean;
   /** Sorted by due time, then by order of arming. */
   readonly #timers: ArmedTimer[] = [];
 
-  constructor(wallStartMs = Date.UTC(2026, 0, 1)) {
+  /**
+   * `isPure` says that all that happens is this clock's timers and promises: then many timers fire in one turn of the
+   * event loop, which is several times as fast.
+   */
+  constructor({ wallStartMs = Date.UTC(2026, 0, 1), isPure = false } = {}) {
     this.#wallStartMs = wallStartMs;
+    this.#isPure = isPure && runMicrotasks !== undefined;
   }
 
   now(): number {
@@ -91,40 +120,41 @@ export class VirtualClock implements Clock {
   /** Moves the clock by `ms`; what falls due happens in order, each time until nothing more is ready. */
   async advance(ms: number): Promise<void> {
     const targetMs = this.#nowMs + ms;
-    await settle();
-    for (let fired = 0; fired < maxTimersFired; fired++) {
-      if (!this.#fireNext(targetMs)) {
-        this.#nowMs = targetMs;
-        return;
-      }
-      await settle();
+    if (await this.#fire(targetMs, () => false) === maxTimersFired) {
+      throw new Error(`Cannot advance: ${maxTimersFired} timers fired`);
     }
-    throw new Error(`Cannot advance: ${maxTimersFired} timers fired`);
+    this.#nowMs = targetMs;
   }
 
   /** Moves the clock until `promise` settles, and returns or throws what it does. */
   async run<T>(promise: Promise<T>, limitMs = defaultRunLimitMs): Promise<T> {
-    const targetMs = this.#nowMs + limitMs;
     let done = false;
     const mark = () => void (done = true);
     promise.then(mark, mark);
-    await settle();
-    for (let fired = 0; !done && fired < maxTimersFired; fired++) {
-      if (!this.#fireNext(targetMs)) break;
-      await settle();
-    }
+    await this.#fire(this.#nowMs + limitMs, () => done);
     if (!done) throw new Error(`Cannot wait longer than ${limitMs} ms: nothing left to happen`);
     return await promise;
   }
 
   /** Moves the clock until `condition` holds. */
   async until(condition: () => boolean, limitMs = defaultRunLimitMs): Promise<void> {
-    const targetMs = this.#nowMs + limitMs;
+    await this.#fire(this.#nowMs + limitMs, condition);
+    if (!condition()) throw new Error(`Condition not met within ${limitMs} ms`);
+  }
+
+  /** Fires what falls due until `targetMs`, unless `isDone` before. Returns how many there were. */
+  async #fire(targetMs: number, isDone: () => boolean): Promise<number> {
     await settle();
-    for (let fired = 0; !condition() && fired < maxTimersFired; fired++) {
-      if (!this.#fireNext(targetMs)) throw new Error(`Condition not met within ${limitMs} ms`);
-      await settle();
+    let fired = 0;
+    const fireNext = () => !isDone() && fired < maxTimersFired && this.#fireNext(targetMs);
+    if (this.#isPure) {
+      await inOneTurn(() => {
+        for (; fireNext(); fired++) runMicrotasks!();
+      });
+    } else {
+      for (; fireNext(); fired++) await settle();
     }
+    return fired;
   }
 
   #fireNext(targetMs: number): boolean {
@@ -153,6 +183,9 @@ export class VirtualClock implements Clock {
   }
 }
 
+/** By which the state of the generator moves on for each number. */
+const step = 0x6d2b79f5;
+
 /** Randomness that one seed determines (mulberry32). */
 export class SeededRandom implements Random {
   #state: number;
@@ -162,7 +195,14 @@ export class SeededRandom implements Random {
   }
 
   bytes(count: number): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(count).map(() => this.#next() >>> 24);
+    const bytes = new Uint8Array(count);
+    for (let index = 0; index < count; index++) bytes[index] = this.#next() >>> 24;
+    return bytes;
+  }
+
+  /** Goes on as if `count` numbers had been drawn. */
+  skip(count: number): void {
+    this.#state = (this.#state + Math.imul(step, count)) >>> 0;
   }
 
   below(limit: number): number {
@@ -170,7 +210,7 @@ export class SeededRandom implements Random {
   }
 
   #next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
+    this.#state = (this.#state + step) >>> 0;
     let mixed = this.#state;
     mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1);
     mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
@@ -671,7 +711,7 @@ class Pipe {
   async #send(bytes: Uint8Array): Promise<void> {
     const { pieceBytes, windowBytes } = this.#network.settings;
     for (let offset = 0; offset < bytes.length; offset += pieceBytes) {
-      const piece = Uint8Array.from(bytes.subarray(offset, offset + pieceBytes));
+      const piece = new Uint8Array(bytes.subarray(offset, offset + pieceBytes));
       this.#checkWritable();
       while (this.#outstandingBytes > 0 && this.#outstandingBytes + piece.length > windowBytes) {
         await new Promise<void>((resolve) => this.#spaceWaiters.push(resolve));

@@ -40,6 +40,9 @@ export interface Salvage {
   unfinished: { digest: Uint8Array; manifest: Manifest | null; chunks: Map<number, Uint8Array> }[];
 }
 
+/** The bytes of whole files that nobody changes, and what they hash to. */
+const settled = new WeakMap<Uint8Array, Manifest>();
+
 export class MemoryStore implements ChunkStore {
   /** While true, every write says that no space is left. */
   failWrites = false;
@@ -56,9 +59,10 @@ export class MemoryStore implements ChunkStore {
   /** Somebody writes a file into the directory. Returns its manifest. */
   put(name: string, bytes: Uint8Array): Manifest {
     const withdrawn = this.#forget(name);
-    const manifest = manifestOf(name, bytes);
+    const kept = settled.has(bytes) ? bytes : bytes.slice();
+    const manifest = settle(name, kept);
     const hex = hexOf(manifest.digest);
-    if (!this.#contents.has(hex)) this.#contents.set(hex, { manifest, bytes: bytes.slice() });
+    if (!this.#contents.has(hex)) this.#contents.set(hex, { manifest, bytes: kept });
     this.#names.set(name, hex);
     // Whoever completed it, its chunks are of no use any more.
     this.#unfinished.delete(hex);
@@ -100,12 +104,30 @@ export class MemoryStore implements ChunkStore {
     };
   }
 
+  /** Whether bytes are the chunk that a manifest tells of. */
+  protected isRight(manifest: Manifest, chunk: number, bytes: Uint8Array): boolean {
+    if (chunk >= chunkCountOf(manifest.length)) return false;
+    if (bytes.length !== chunkLengthOf(manifest.length, chunk)) return false;
+    return equalBytes(chunkHash(bytes, manifest.length), hashOfChunk(manifest, chunk));
+  }
+
   warn(text: string): void {
     for (const listener of this.#warned) listener(text);
   }
 
   files(): StoredFile[] {
     return [...this.#contents.keys()].map((hex) => this.#stored(hex));
+  }
+
+  /** Whether the whole file is here. */
+  has(digest: Uint8Array): boolean {
+    return this.#contents.has(hexOf(digest));
+  }
+
+  /** What is here of a file that is not whole, once its manifest is; nobody may change it. */
+  begun(digest: Uint8Array): { manifest: Manifest; held: Uint8Array } | null {
+    const { manifest, held } = this.#unfinished.get(hexOf(digest)) ?? {};
+    return manifest && held ? { manifest, held } : null;
   }
 
   partials(): PartialFile[] {
@@ -149,7 +171,7 @@ export class MemoryStore implements ChunkStore {
     const held = emptyBits(chunkCount);
     const chunks = new Map<number, Uint8Array>();
     for (const [chunk, bytes] of known?.chunks ?? []) {
-      if (!isRight(manifest, chunk, bytes)) continue;
+      if (!this.isRight(manifest, chunk, bytes)) continue;
       chunks.set(chunk, bytes);
       setBit(held, chunk);
     }
@@ -160,22 +182,25 @@ export class MemoryStore implements ChunkStore {
   openChunk(digest: Uint8Array, chunk: number): ChunkWriter {
     const unfinished = this.#unfinished.get(hexOf(digest));
     if (!unfinished?.manifest) throw new Error("Cannot write a chunk: its file was not begun");
-    const parts: Uint8Array[] = [];
+    const { manifest } = unfinished;
+    const bytes = new Uint8Array(chunkLengthOf(manifest.length, chunk));
     const room = new Uint8Array(roomBytes);
+    let length = 0;
     return {
       room: () => room,
-      write: (bytes) => {
+      write: (part) => {
         this.#refuseWhenFull();
-        parts.push(new Uint8Array(bytes));
+        bytes.set(part.subarray(0, Math.max(0, bytes.length - length)), length);
+        length += part.length;
       },
       finish: () => {
-        const bytes = joined(parts);
-        if (!isRight(unfinished.manifest!, chunk, bytes)) return Promise.resolve("corrupt");
+        const isRight = length === bytes.length && this.isRight(manifest, chunk, bytes);
+        if (!isRight) return Promise.resolve("corrupt");
         unfinished.chunks.set(chunk, bytes);
         setBit(unfinished.held, chunk);
         return Promise.resolve("stored");
       },
-      discard: () => void parts.splice(0),
+      discard: () => {},
     };
   }
 
@@ -198,6 +223,7 @@ export class MemoryStore implements ChunkStore {
       bytes.set(part, chunkOffsetOf(manifest.length, chunk));
     }
     const name = freeName(localName(manifest.name), (candidate) => this.#names.has(candidate));
+    settled.set(bytes, manifest);
     this.#contents.set(hex, { manifest, bytes });
     this.#names.set(name, hex);
     this.#unfinished.delete(hex);
@@ -263,6 +289,13 @@ export class MemoryStore implements ChunkStore {
   }
 }
 
+/** The manifest of bytes that nobody changes from here on; they are hashed once, wherever they turn up. */
+export function settle(name: string, bytes: Uint8Array): Manifest {
+  const manifest = settled.get(bytes) ?? manifestOf(name, bytes);
+  settled.set(bytes, manifest);
+  return manifest.name === name ? manifest : { ...manifest, name };
+}
+
 /** The manifest of bytes under a name. */
 export function manifestOf(name: string, bytes: Uint8Array): Manifest {
   const hasher = new ContentHasher(bytes.length);
@@ -270,22 +303,6 @@ export function manifestOf(name: string, bytes: Uint8Array): Manifest {
   return { ...hasher.finish(), length: bytes.length, name };
 }
 
-function joined(parts: Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
-}
-
 function partialOf({ digest, manifest, held }: Unfinished): PartialFile {
   return { digest, manifest, held: copyBits(held) };
-}
-
-function isRight(manifest: Manifest, chunk: number, bytes: Uint8Array): boolean {
-  if (chunk >= chunkCountOf(manifest.length)) return false;
-  if (bytes.length !== chunkLengthOf(manifest.length, chunk)) return false;
-  return equalBytes(chunkHash(bytes, manifest.length), hashOfChunk(manifest, chunk));
 }

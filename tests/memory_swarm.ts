@@ -62,8 +62,14 @@ export interface Assembly {
   endpoints: MemoryEndpoint[];
 }
 
+export interface MemorySwarmOptions extends Partial<MemoryNetworkOptions> {
+  seed?: number;
+  /** As for `VirtualClock`. */
+  isPure?: boolean;
+}
+
 export class MemorySwarm {
-  readonly clock = new VirtualClock();
+  readonly clock: VirtualClock;
   readonly network: MemoryNetwork;
   readonly #trackerIdentity: Identity;
   readonly #seed: number;
@@ -72,7 +78,8 @@ export class MemorySwarm {
   trackerEndpoints: MemoryEndpoint[] = [];
   #peers = 0;
 
-  constructor({ seed = 1, ...network }: { seed?: number } & Partial<MemoryNetworkOptions> = {}) {
+  constructor({ seed = 1, isPure = false, ...network }: MemorySwarmOptions = {}) {
+    this.clock = new VirtualClock({ isPure });
     this.#seed = seed;
     this.#trackerIdentity = this.identity(0);
     this.network = new MemoryNetwork({ latencyMs: 5, ...network, clock: this.clock });

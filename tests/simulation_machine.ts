@@ -13,8 +13,9 @@ import type { TransferRates } from "../lib/transfer_limits.ts";
 import type { MemoryEndpoint } from "./memory_network.ts";
 import type { Salvage } from "./memory_store.ts";
 import type { MemorySwarm } from "./memory_swarm.ts";
+import type { TrueFile } from "./simulation_files.ts";
 import { ProcessClock } from "./simulation_process.ts";
-import { type Lie, SimulationStore, type TrueFile } from "./simulation_store.ts";
+import { type Lie, SimulationStore } from "./simulation_store.ts";
 
 export interface MachineOptions {
   swarm: MemorySwarm;

@@ -4,12 +4,13 @@
  *
  * A liar's directory returns damaged chunks, sends a false manifest, or claims files that it doesn't have.
  */
-import { fullBits } from "../lib/bitfield.ts";
+import { isFull } from "../lib/bitfield.ts";
 import { hexOf } from "../lib/chunk_name.ts";
 import { chunkCountOf, equalBytes, type Manifest } from "../lib/manifest.ts";
 import type { Random } from "../lib/ports.ts";
 import type { ChunkWriter, PartialFile, StoredFile } from "../lib/store.ts";
 import { MemoryStore, type Salvage } from "./memory_store.ts";
+import { isChunkOf, sameBytes, type TrueFile } from "./simulation_files.ts";
 import type { ProcessClock } from "./simulation_process.ts";
 
 /** What a power cut takes back: chunks that came to the disk so shortly before. */
@@ -26,13 +27,6 @@ export interface SimulationStoreOptions {
   /** By digest in hex: what every file is in truth. */
   truth: ReadonlyMap<string, TrueFile>;
   onViolation(text: string): void;
-}
-
-/** A file as it was made. */
-export interface TrueFile {
-  name: string;
-  bytes: Uint8Array;
-  manifest: Manifest;
 }
 
 export class SimulationStore extends MemoryStore {
@@ -143,22 +137,30 @@ export class SimulationStore extends MemoryStore {
     return name;
   }
 
+  /** Chunks of files that somebody made are compared with those: the same answer without a hash. */
+  protected override isRight(manifest: Manifest, chunk: number, bytes: Uint8Array): boolean {
+    const file = this.#options.truth.get(hexOf(manifest.digest));
+    if (!file) return super.isRight(manifest, chunk, bytes);
+    return isChunkOf(file, chunk, bytes);
+  }
+
   /** Whether the bytes under a final name are those of a file that somebody made. */
   checkName(name: string): void {
     const bytes = this.bytesOf(name);
     const known = [...this.#options.truth.values()].some((file) =>
-      bytes && equalBytes(file.bytes, bytes)
+      bytes && sameBytes(file.bytes, bytes)
     );
     if (bytes && !known) this.#options.onViolation(`wrong bytes under ${name}`);
   }
 
   /** Whether what was announced is here: `held` null means the whole file. */
   holds(digest: Uint8Array, held: Uint8Array | null): boolean {
-    if (super.files().some((file) => hexOf(file.digest) === hexOf(digest))) return true;
-    const partial = this.partials().find((one) => hexOf(one.digest) === hexOf(digest));
-    if (!partial?.manifest) return false;
-    const wanted = held ?? fullBits(chunkCountOf(partial.manifest.length));
-    return wanted.every((bits, index) => (bits & ~(partial.held[index] ?? 0)) === 0);
+    if (this.has(digest)) return true;
+    const begun = this.begun(digest);
+    if (!begun) return false;
+    // All of its chunks, which are about to be combined, are the whole file, too.
+    if (!held) return isFull(begun.held, chunkCountOf(begun.manifest.length));
+    return held.every((bits, index) => (bits & ~(begun.held[index] ?? 0)) === 0);
   }
 
   #noteStored(digest: Uint8Array, chunk: number): void {
