@@ -94,7 +94,8 @@ class Race<Result> {
   #finish(): void {
     this.#isOver = true;
     this.#wakeStarter();
-    this.#abort.abort();
+    // Where each has failed by itself there is nobody to tell, and telling costs.
+    if (this.#failed < this.#started) this.#abort.abort();
   }
 
   /** Until the stagger has passed or nothing is under way any more. */
