@@ -72,6 +72,11 @@ export class ChunkFiles {
     return [...this.#unfinished.values()].map(partialOf);
   }
 
+  /** Whether there is an incomplete file of that digest, with a manifest or without. */
+  isKnownContent(hex: string): boolean {
+    return this.#unfinished.has(hex);
+  }
+
   /** Null if it is not an incomplete file, or its manifest isn't known. */
   begun(digest: Uint8Array): BegunFile | null {
     return this.#unfinished.get(hexOf(digest))?.begun ?? null;

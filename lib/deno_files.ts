@@ -26,8 +26,16 @@ import { nextTurn } from "./next_turn.ts";
 import type { ScanProgress } from "./peer_factory.ts";
 import { SharedDirectory } from "./shared_directory.ts";
 import { SharedFiles } from "./shared_files.ts";
-import type { ChunkStore, ChunkWriter, PartialFile, StoreChanges, StoredFile } from "./store.ts";
+import type {
+  ChunkStore,
+  ChunkWriter,
+  PartialFile,
+  StoreChanges,
+  StoredFile,
+  WholeFiles,
+} from "./store.ts";
 import { SyncQueue } from "./sync_queue.ts";
+import { WholeFileWriter } from "./whole_file_writer.ts";
 
 /** How long hints are gathered. */
 const hintMs = 100;
@@ -81,6 +89,10 @@ export function openStore(
 }
 
 export class DirectoryStore implements ChunkStore {
+  readonly wholes: WholeFiles = {
+    expect: (manifest) => this.#expect(manifest),
+    settle: (digest) => this.#settleWhole(digest),
+  };
   readonly #directory: SharedDirectory;
   readonly #index: FileIndex;
   readonly #reader: FileReader;
@@ -101,6 +113,8 @@ export class DirectoryStore implements ChunkStore {
   #work: Promise<unknown> = Promise.resolve();
   #beginning = new Map<string, Promise<PartialFile>>();
   #combining = new Map<string, Promise<string>>();
+  /** Files that come whole, and the names of those that have come. */
+  #expected = new Map<string, { manifest: Manifest; name: string | null }>();
   #listeners: ((changes: StoreChanges) => void)[] = [];
   #warned: ((text: string) => void)[] = [];
   #unheard: string[] = [];
@@ -161,7 +175,9 @@ export class DirectoryStore implements ChunkStore {
   }
 
   openChunk(digest: Uint8Array, chunk: number): ChunkWriter {
-    return this.#chunks.openChunk(digest, chunk);
+    const expected = this.#expected.get(hexOf(digest));
+    if (expected?.name !== null) return this.#chunks.openChunk(digest, chunk);
+    return this.#openWhole(expected.manifest);
   }
 
   combine(digest: Uint8Array): Promise<string> {
@@ -287,6 +303,47 @@ export class DirectoryStore implements ChunkStore {
     else this.#syncs.addDirectory(parent);
     await this.#endChunks(digest);
     return name;
+  }
+
+  #expect(manifest: Manifest): boolean {
+    const hex = hexOf(manifest.digest);
+    const isHere = this.#files.table.has(hex) || this.#chunks.isKnownContent(hex);
+    if (isHere || chunkCountOf(manifest.length) !== 1) return false;
+    this.#expected.set(hex, { manifest, name: null });
+    return true;
+  }
+
+  #settleWhole(digest: Uint8Array): string | null {
+    const hex = hexOf(digest);
+    const name = this.#expected.get(hex)?.name ?? null;
+    this.#expected.delete(hex);
+    return name;
+  }
+
+  #openWhole(manifest: Manifest): ChunkWriter {
+    const path = this.#directory.incomingPath(manifest.digest, 0);
+    return new WholeFileWriter({
+      disk: this.#directory.disk,
+      manifest,
+      path,
+      onWhole: (state) => this.#takeWhole(manifest, { path, state }),
+      userError: (error) => this.#directory.userError(error, "write a file"),
+    });
+  }
+
+  #takeWhole(manifest: Manifest, { path, state }: { path: string; state: FileState }): void {
+    const hex = hexOf(manifest.digest);
+    // Come in another way in the meantime.
+    if (this.#files.table.has(hex)) return this.#directory.removeQuietly(path);
+    const name = this.#directory.place(path, manifest.name);
+    this.#directory.removeQuietly(path);
+    this.#files.add(name, state, manifest);
+    this.#files.table.dropChange(hex);
+    const placed = this.#directory.path(name);
+    // What is lost with the name of a file of one chunk comes again soon.
+    this.#syncs.addDirectory(placed.slice(0, placed.lastIndexOf("/")));
+    const expected = this.#expected.get(hex);
+    if (expected) expected.name = name;
   }
 
   /** The first name under which the content still lies. */

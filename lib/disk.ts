@@ -58,8 +58,11 @@ export interface Disk {
   makeDirectory(path: string, mode?: number): void;
   /** A new file to write and read. Throws if there is anything of that name. */
   create(path: string): DiskFile;
-  /** A regular file to read; throws if the path is anything else, a symbolic link too. */
-  open(path: string): DiskFile;
+  /**
+   * A regular file to read; throws if the path is anything else, a symbolic link too. `stamp`: the file that looked
+   * so; whoever reads from it makes sure, afterwards, that it still does.
+   */
+  open(path: string, stamp?: Stamp): DiskFile;
   /** As `open`, to write as well. */
   reopen(path: string): DiskFile;
   /** Replaces what is at `to`. */
@@ -95,7 +98,9 @@ export const denoDisk: Disk = {
     const file = Deno.openSync(path, { createNew: true, read: true, write: true });
     return new DenoDiskFile(file, "new");
   },
-  open: (path) => openRegular(path, { read: true }),
+  open(path, stamp) {
+    return stamp === undefined ? openRegular(path, { read: true }) : openKnown(path, stamp);
+  },
   reopen: (path) => openRegular(path, { read: true, write: true }),
   rename: Deno.renameSync,
   link: Deno.linkSync,
@@ -115,6 +120,13 @@ function openRegular(path: string, options: Deno.OpenOptions): DiskFile {
   if (file.state().stamp === before.stamp) return file;
   file.close();
   throw new Deno.errors.NotFound(`The file at ${path} is changing`);
+}
+
+function openKnown(path: string, stamp: Stamp): DiskFile {
+  if (denoDisk.state(path)?.stamp !== stamp) {
+    throw new Deno.errors.NotFound(`The file at ${path} is gone or was changed`);
+  }
+  return new DenoDiskFile(Deno.openSync(path), "old");
 }
 
 class DenoDiskFile implements DiskFile {

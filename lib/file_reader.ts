@@ -47,7 +47,7 @@ export class FileReader {
   #opened(path: string, stamp: Stamp): DiskFile {
     const known = this.#open.get(path);
     if (known && known.stamp !== stamp) this.drop(path);
-    const file = this.#open.get(path)?.file ?? this.#disk.open(path);
+    const file = this.#open.get(path)?.file ?? this.#disk.open(path, stamp);
     this.#open.delete(path);
     this.#open.set(path, { file, stamp });
     for (const oldest of this.#open.keys()) {

@@ -32,6 +32,10 @@ const addedStreams = 4;
 /** How long a link may go on with what is under way when a better one has taken over. */
 const retireMs = 10_000;
 
+/** What is copied so that it need not wait to be sent alone, and how much of that waits at most. */
+const smallPieceBytes = 16 * 1024;
+const maxGatheredBytes = 64 * 1024;
+
 /** Chunks that are being verified while the next ones come. */
 const maxFinishing = 8;
 
@@ -550,11 +554,20 @@ export class PeerLink {
       if (!this.isOpen) return null;
       const following: Promise<Uint8Array | null> = reader.next(pieceBytes);
       await this.#options.limits.takeUp(this.peer, piece.length);
-      await lane.stream.write(piece);
+      await this.#put(lane, piece);
       this.#uploadMeter.add(piece.length, this.#options.clock.now());
       piece = await following;
     }
     return reader.isThrough ? null : "unreadable";
+  }
+
+  /** Small chunks leave together, as many as have been read while the last ones were on their way. */
+  #put({ stream }: Lane, piece: Uint8Array): Promise<void> | null {
+    const isSmall = piece.length <= smallPieceBytes && stream.queuedBytes < maxGatheredBytes;
+    if (!isSmall) return stream.write(piece);
+    // The buffer is used again; who reads nothing is noticed by the next one that is written.
+    stream.enqueue(piece.slice());
+    return null;
   }
 
   // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────

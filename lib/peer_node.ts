@@ -21,6 +21,7 @@ import type {
 } from "./control.ts";
 import { formatAddress } from "./address.ts";
 import { DownloadTask, type Swarm } from "./download_task.ts";
+import { type SmallDownload, SmallDownloads } from "./small_downloads.ts";
 import { messageOf } from "./errors.ts";
 import { encodeId, type Identity } from "./identity.ts";
 import { chunkCountOf, type Manifest } from "./manifest.ts";
@@ -42,7 +43,11 @@ const housekeepingMs = 5000;
 /** How long an introduction is given to lead to something before another is asked for. */
 const introductionMs = 2000;
 const idleLinkMs = 60_000;
+/** How long the tracker isn't told of a small file that came: others may come at the same time. */
+const tellMs = 100;
 const adoptionMs = 30_000;
+
+type Task = DownloadTask | SmallDownload;
 
 export interface PeerNodeOptions {
   identity: Identity;
@@ -68,9 +73,13 @@ export class PeerNode implements PeerControl {
   readonly #limits: TransferLimits;
   readonly #links = new LinkTable();
   /** By digest: the running ones, and those that ended, for `status`. */
-  readonly #downloads = new Map<string, DownloadTask>();
+  readonly #downloads = new Map<string, Task>();
   readonly #adoptions = new Map<string, DownloadTask>();
   readonly #waiting: DownloadTask[] = [];
+  /** Null if the store can't take files in whole. */
+  readonly #small: SmallDownloads | null;
+  /** Set while the tracker is to be told of files that came. */
+  #tellTimer: Timer | null = null;
   /** When each peer was last asked to be introduced. */
   readonly #introducedAt = new Map<string, number>();
   readonly #misbehaviour = new Map<string, number>();
@@ -86,6 +95,7 @@ export class PeerNode implements PeerControl {
     this.#options = options;
     this.#self = encodeId(options.identity.id);
     this.#limits = new TransferLimits(options.clock, options.rates);
+    this.#small = this.#newSmallDownloads(options.store);
     if (options.onNotice) this.#listeners.push(options.onNotice);
     this.#connector = new Connector({
       ...options,
@@ -128,11 +138,10 @@ export class PeerNode implements PeerControl {
   download(file: ListedFile): Download {
     const known = this.#downloads.get(file.digest);
     if (known && !known.isEnded) return known;
-    const task = new DownloadTask(file, this.#swarm());
+    const isSmall = file.chunks === 1 && this.#small !== null;
+    const task = isSmall ? this.#small.download(file) : this.#startTask(file);
     this.#downloads.delete(file.digest);
     this.#downloads.set(file.digest, task);
-    this.#waiting.push(task);
-    this.#startWaiting();
     return task;
   }
 
@@ -191,6 +200,7 @@ export class PeerNode implements PeerControl {
   async #quit(): Promise<void> {
     const { tracker, store, endpoints, onQuit } = this.#options;
     this.#timer?.cancel();
+    this.#tellTimer?.cancel();
     for (const task of this.#tasks()) task.cancel();
     await tracker.goodbye();
     this.#connector.close();
@@ -269,6 +279,7 @@ export class PeerNode implements PeerControl {
 
   #useLink(link: PeerLink): void {
     for (const task of this.#tasks()) task.linkUp(link);
+    this.#small?.pump();
   }
 
   #handleLinkEvent(link: PeerLink, event: LinkEvent): void {
@@ -296,6 +307,7 @@ export class PeerNode implements PeerControl {
     const next = this.#links.remove(connection);
     if (end.misbehaved) this.#noteMisbehaviour(link.peer, end.text);
     for (const task of this.#tasks()) task.linkDown(link);
+    this.#small?.linkDown(link);
     if (next) this.#useLink(next);
   }
 
@@ -320,13 +332,30 @@ export class PeerNode implements PeerControl {
 
   // ── downloads ────────────────────────────────────────────────────────────────────────────────────────────
 
-  #taskOf(digest: Uint8Array): DownloadTask | undefined {
+  #newSmallDownloads({ wholes }: ChunkStore): SmallDownloads | null {
+    if (!wholes) return null;
+    const swarm = {
+      ...this.#swarm(),
+      combined: (manifest: Manifest, path: string) => this.#noteWhole(manifest, path),
+    };
+    return new SmallDownloads({ swarm, wholes, handOver: (file) => this.#startTask(file) });
+  }
+
+  /** Starts it in its turn. */
+  #startTask(file: ListedFile): DownloadTask {
+    const task = new DownloadTask(file, this.#swarm());
+    this.#waiting.push(task);
+    this.#startWaiting();
+    return task;
+  }
+
+  #taskOf(digest: Uint8Array): Task | undefined {
     const hex = digest.toHex();
     const download = this.#downloads.get(hex);
     return download && !download.isEnded ? download : this.#adoptions.get(hex);
   }
 
-  #tasks(): DownloadTask[] {
+  #tasks(): Task[] {
     const all = [...this.#downloads.values(), ...this.#adoptions.values()];
     return all.filter((task) => !task.isEnded);
   }
@@ -392,10 +421,25 @@ export class PeerNode implements PeerControl {
     for (const link of this.#links.all()) link.tellStored(digest, chunk);
   }
 
-  #noteCombined({ digest, length }: Manifest, path: string): void {
-    if (this.#catalogue.get(digest)?.held === null) return;
+  #noteCombined(manifest: Manifest, path: string): void {
+    if (this.#addComplete(manifest, path)) this.#tellTracker();
+  }
+
+  /** One of many that come at the same time: the tracker is told of some together. */
+  #noteWhole(manifest: Manifest, path: string): void {
+    if (!this.#addComplete(manifest, path)) return;
+    for (const link of this.#links.all()) link.tellStored(manifest.digest, 0);
+    this.#tellTimer ??= this.#options.clock.setTimer(tellMs, () => {
+      this.#tellTimer = null;
+      this.#tellTracker();
+    });
+  }
+
+  /** False if that is no news. */
+  #addComplete({ digest, length }: Manifest, path: string): boolean {
+    if (this.#catalogue.get(digest)?.held === null) return false;
     this.#catalogue.completeFile({ digest, length, names: [path] });
-    this.#tellTracker();
+    return true;
   }
 
   // ── housekeeping ─────────────────────────────────────────────────────────────────────────────────────────

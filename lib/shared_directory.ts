@@ -21,6 +21,9 @@ import { freeName, localName, privateDirectory } from "./file_name.ts";
 /** How often a name that was free may turn out to be taken. */
 const maxPlaceTries = 100;
 
+/** How long a directory that was there a moment ago is taken to be there. */
+const parentMs = 50;
+
 const incoming = `${privateDirectory}/incoming`;
 const combined = `${privateDirectory}/combined`;
 const damaged = `${privateDirectory}/damaged`;
@@ -31,6 +34,7 @@ export class SharedDirectory {
   readonly disk: Disk;
   readonly #lock: DirectoryLock;
   #fileCount = 0;
+  #madeParent: { wanted: string; made: string; until: number } | null = null;
 
   private constructor(root: string, disk: Disk, lock: DirectoryLock) {
     this.root = root;
@@ -103,13 +107,13 @@ export class SharedDirectory {
    */
   place(path: string, wanted: string): string {
     const safe = localName(wanted, { posix: Deno.build.os !== "windows" });
-    const home = this.#makeParents(safe);
-    let name = home;
-    for (let tries = 0; tries < maxPlaceTries; tries++) {
-      if (this.#move(path, this.path(name))) return name;
-      name = freeName(home, (candidate) => this.disk.state(this.path(candidate)) !== null);
+    try {
+      return this.#placeAt(path, this.#homeOf(safe));
+    } catch (error) {
+      if (!this.#madeParent || !isMissing(error)) throw error;
+      this.#madeParent = null;
+      return this.#placeAt(path, this.#homeOf(safe));
     }
-    throw new UserError("failed", "cannot find a free name: other programs take them");
   }
 
   /** Removes a file that counts for nothing; if that fails, the next start clears it away. */
@@ -128,6 +132,27 @@ export class SharedDirectory {
   /** What a failure means to the user. */
   userError(error: unknown, doing: string): UserError {
     return userErrorOf(error, doing, this.root);
+  }
+
+  #placeAt(path: string, home: string): string {
+    let name = home;
+    for (let tries = 0; tries < maxPlaceTries; tries++) {
+      if (this.#move(path, this.path(name))) return name;
+      name = freeName(home, (candidate) => this.disk.state(this.path(candidate)) !== null);
+    }
+    throw new UserError("failed", "cannot find a free name: other programs take them");
+  }
+
+  /** The name in directories that are there. Those looked at a moment ago are not looked at again. */
+  #homeOf(name: string): string {
+    const cut = name.lastIndexOf("/");
+    if (cut < 0) return name;
+    const wanted = name.slice(0, cut);
+    const now = performance.now();
+    if (this.#madeParent?.wanted !== wanted || now > this.#madeParent.until) {
+      this.#madeParent = { wanted, made: this.#makeParents(wanted), until: now + parentMs };
+    }
+    return `${this.#madeParent.made}/${name.slice(cut + 1)}`;
   }
 
   /** False if the name is taken after all. */
@@ -150,14 +175,12 @@ export class SharedDirectory {
   }
 
   /**
-   * Makes the directories that a name needs, and returns the name: another one if a file, or a link that may lead
+   * Makes a directory and those above it, and returns its name: another one if a file, or a link that may lead
    * anywhere, is where a directory should be.
    */
   #makeParents(name: string): string {
-    const parts = name.split("/");
-    const last = parts.pop()!;
     let parent = "";
-    for (const part of parts) {
+    for (const part of name.split("/")) {
       const wanted = parent === "" ? part : `${parent}/${part}`;
       const kind = this.disk.state(this.path(wanted))?.kind;
       parent = kind === undefined || kind === "directory" ? wanted : this.#otherParent(wanted);
@@ -165,7 +188,7 @@ export class SharedDirectory {
         this.disk.makeDirectory(this.path(parent));
       }
     }
-    return parent === "" ? last : `${parent}/${last}`;
+    return parent;
   }
 
   #otherParent(wanted: string): string {

@@ -46,7 +46,17 @@ export interface ChunkWriter {
   discard(): void;
 }
 
+/** Files of one chunk, kept under their names as soon as they come: no `begin`, no `combine`. */
+export interface WholeFiles {
+  /** From here on `openChunk` takes that file in whole. False if any of it is here, or there is nothing in it. */
+  expect(manifest: Manifest): boolean;
+  /** It is expected no more. Returns the path of a file that came, the first time; null if it didn't. */
+  settle(digest: Uint8Array): string | null;
+}
+
 export interface ChunkStore {
+  /** Absent if the store can't do that. */
+  readonly wholes?: WholeFiles;
   /** Complete files. */
   files(): StoredFile[];
   /** Incomplete ones. */

@@ -1,0 +1,441 @@
+/**
+ * Downloads of files of one chunk, many at the same time.
+ *
+ * A small file costs less to send than to talk about. So each is asked, once, of one peer that is connected already,
+ * and that probably has it as it had others; no tracker is asked, no manifest is wanted (its hash is the digest) and
+ * nothing is spread. Whatever doesn't go right so becomes a `DownloadTask`, which can do all that.
+ *
+ * Rules:
+ * - A peer is owed so many files at a time, a few in the beginning and more with each that comes. Of several peers
+ *   the one that owes least is asked.
+ * - While nobody is connected the first file, as a `DownloadTask`, finds somebody; the others wait for that, but not
+ *   for long.
+ * - A peer that refused more than it gave is not asked in this way.
+ * - What is late, by a peer that sends nothing or while another has nothing to do, becomes a `DownloadTask`.
+ */
+import type { Download as DownloadHandle, DownloadStatus, ListedFile, Via } from "./control.ts";
+import { type DownloadTask, type Swarm } from "./download_task.ts";
+import { messageOf, type UserError } from "./errors.ts";
+import { decodeId } from "./identity.ts";
+import type { Manifest } from "./manifest.ts";
+import type { LinkEvent, PeerLink } from "./peer_link.ts";
+import type { Timer } from "./ports.ts";
+import type { WholeFiles } from "./store.ts";
+
+/** Files that one peer owes at a time. */
+const window = { first: 16, most: 192 };
+const maxWindowBytes = 8 * 1024 * 1024;
+
+/** What is left of a full window when it is filled again. */
+const refillAt = 3 / 4;
+
+/** Refusals that a peer may be ahead of what it gave. */
+const maxRefusals = 4;
+
+const lookMs = 250;
+/** How long the others wait for the first. */
+const scoutMs = 500;
+/** A file is late after so long without a byte of the peer, or if others have nothing to do. */
+const lateMs = { silent: 1500, others: 500 };
+const busyPauseMs = 500;
+
+export interface SmallDownloadsOptions {
+  swarm: Swarm;
+  wholes: WholeFiles;
+  /** Starts, in its turn, what is to be downloaded with all means. */
+  handOver(file: ListedFile): DownloadTask;
+}
+
+/** How one peer has done. */
+interface Account {
+  files: number;
+  bytes: number;
+  window: number;
+  /** The window was full, and isn't asked for more until a part of it has come: requests leave together. */
+  isFull: boolean;
+  /** Files that came, less those refused. */
+  credit: number;
+  pausedUntil: number;
+}
+
+type State =
+  | { name: "waiting" }
+  | { name: "asked"; link: PeerLink; at: number }
+  /** With all means. */
+  | { name: "handed-over"; task: DownloadTask }
+  | { name: "ended"; status: DownloadStatus };
+
+export class SmallDownloads {
+  readonly #options: SmallDownloadsOptions;
+  readonly #waiting = new Set<SmallDownload>();
+  readonly #asked = new Set<SmallDownload>();
+  readonly #accounts = new WeakMap<PeerLink, Account>();
+  #scout: DownloadTask | null = null;
+  #scoutedAt = 0;
+  #timer: Timer | null = null;
+
+  constructor(options: SmallDownloadsOptions) {
+    this.#options = options;
+  }
+
+  download(file: ListedFile): SmallDownload {
+    const { swarm } = this.#options;
+    const download = new SmallDownload(file, { swarm, owner: this });
+    if (!this.#options.wholes.expect(download.manifest)) this.handOver(download);
+    else this.#waiting.add(download);
+    this.pump();
+    return download;
+  }
+
+  /** Asks for as much as may be asked for. */
+  pump(): void {
+    if (this.#waiting.size === 0) return;
+    const links = this.#helpers();
+    if (links.length === 0) this.#findSomebody();
+    for (const download of links.length === 0 ? [] : this.#waiting) {
+      const link = this.#leastBusy(links, download.manifest.length);
+      if (!link) break;
+      this.#ask(download, link);
+    }
+    this.#arm();
+  }
+
+  /** What was asked there is asked elsewhere. */
+  linkDown(link: PeerLink): void {
+    for (const download of this.#asked) {
+      if (download.link === link) this.wait(download);
+    }
+    this.pump();
+  }
+
+  /** The file came, or was refused, or isn't wanted any more. */
+  settle(download: SmallDownload, outcome: "came" | "refused" | "dropped"): void {
+    this.#waiting.delete(download);
+    this.#asked.delete(download);
+    const account = download.link && this.#accounts.get(download.link);
+    if (!account) return;
+    account.files--;
+    account.bytes -= download.manifest.length;
+    if (outcome === "came") {
+      account.credit++;
+      account.window = Math.min(account.window + 1, window.most);
+    }
+    if (outcome === "refused") account.credit--;
+  }
+
+  /** The peer has too much to do. */
+  noteBusy(link: PeerLink): void {
+    const account = this.#accountOf(link);
+    account.window = Math.max(Math.floor(account.window / 2), 1);
+    account.pausedUntil = this.#now() + busyPauseMs;
+  }
+
+  /** Asks for it again, of anybody. */
+  wait(download: SmallDownload): void {
+    this.settle(download, "dropped");
+    download.state = { name: "waiting" };
+    this.#waiting.add(download);
+    this.#arm();
+  }
+
+  handOver(download: SmallDownload): DownloadTask {
+    const { handOver, wholes } = this.#options;
+    wholes.settle(download.digest);
+    const task = handOver(download.file);
+    download.follow(task);
+    return task;
+  }
+
+  /** The path of a file that has come. */
+  pathOf(digest: Uint8Array): string | null {
+    return this.#options.wholes.settle(digest);
+  }
+
+  #ask(download: SmallDownload, link: PeerLink): void {
+    this.#waiting.delete(download);
+    this.#asked.add(download);
+    const { digest, manifest: { length } } = download;
+    const account = this.#accountOf(link);
+    account.files++;
+    account.bytes += length;
+    download.state = { name: "asked", link, at: this.#now() };
+    link.askChunk(digest, 0, length);
+  }
+
+  /** Those that may be asked. */
+  #helpers(): PeerLink[] {
+    return this.#options.swarm.links().filter((link) =>
+      link.isOpen && this.#accountOf(link).credit > -maxRefusals
+    );
+  }
+
+  #leastBusy(links: readonly PeerLink[], bytes: number): PeerLink | null {
+    let least: PeerLink | null = null;
+    let fewest = Infinity;
+    for (const link of links) {
+      const account = this.#accountOf(link);
+      account.isFull = account.isFull
+        ? account.files > account.window * refillAt
+        : account.files >= account.window;
+      const isHeavy = account.files > 0 && account.bytes + bytes > maxWindowBytes;
+      if (account.isFull || isHeavy || account.files >= fewest) continue;
+      if (account.pausedUntil > this.#now()) continue;
+      least = link;
+      fewest = account.files;
+    }
+    return least;
+  }
+
+  #findSomebody(): void {
+    if (this.#scout && !this.#scout.isEnded) return;
+    const [first] = this.#waiting;
+    if (!first) return;
+    this.settle(first, "dropped");
+    this.#scout = this.handOver(first);
+    this.#scoutedAt = this.#now();
+  }
+
+  #arm(): void {
+    if (this.#timer || this.#waiting.size + this.#asked.size === 0) return;
+    this.#timer = this.#options.swarm.clock.setTimer(lookMs, () => {
+      this.#timer = null;
+      this.#look();
+      this.pump();
+      this.#arm();
+    });
+  }
+
+  #look(): void {
+    const links = this.#helpers();
+    const hasWaited = this.#now() - this.#scoutedAt >= scoutMs;
+    if (links.length === 0 && hasWaited) {
+      for (const download of this.#waiting) this.#give(download);
+    }
+    const isAnyIdle = this.#waiting.size === 0 &&
+      links.some((link) => this.#accountOf(link).files === 0);
+    for (const download of this.#asked) if (this.#isLate(download, isAnyIdle)) this.#give(download);
+  }
+
+  #isLate({ state }: SmallDownload, isAnyIdle: boolean): boolean {
+    if (state.name !== "asked") return false;
+    const now = this.#now();
+    if (isAnyIdle && now - state.at >= lateMs.others) return true;
+    return now - Math.max(state.at, state.link.dataAt) >= lateMs.silent;
+  }
+
+  #give(download: SmallDownload): void {
+    this.settle(download, "dropped");
+    this.handOver(download);
+  }
+
+  #accountOf(link: PeerLink): Account {
+    const known = this.#accounts.get(link);
+    if (known) return known;
+    const account = {
+      files: 0,
+      bytes: 0,
+      isFull: false,
+      window: window.first,
+      credit: 0,
+      pausedUntil: 0,
+    };
+    this.#accounts.set(link, account);
+    return account;
+  }
+
+  #now(): number {
+    return this.#options.swarm.clock.now();
+  }
+}
+
+interface Surroundings {
+  swarm: Swarm;
+  owner: SmallDownloads;
+}
+
+/** One of them. For whoever asked, a download as any other. */
+export class SmallDownload implements DownloadHandle {
+  readonly file: ListedFile;
+  readonly manifest: Manifest;
+  readonly done: Promise<DownloadStatus>;
+  state: State = { name: "waiting" };
+  readonly #swarm: Swarm;
+  readonly #owner: SmallDownloads;
+  readonly #startedAt: number;
+  #resolveDone: (status: DownloadStatus) => void = () => {};
+
+  /** For `SmallDownloads`. */
+  constructor(file: ListedFile, { swarm, owner }: Surroundings) {
+    this.file = file;
+    const digest = Uint8Array.fromHex(file.digest);
+    this.manifest = { digest, length: file.length, name: file.name, hashes: digest };
+    this.#swarm = swarm;
+    this.#owner = owner;
+    this.#startedAt = swarm.clock.now();
+    this.done = new Promise((resolve) => this.#resolveDone = resolve);
+  }
+
+  get digest(): Uint8Array {
+    return this.manifest.digest;
+  }
+
+  get isEnded(): boolean {
+    return this.state.name === "ended" || (this.#task?.isEnded ?? false);
+  }
+
+  /** Of whom it was asked; null unless it is owed. */
+  get link(): PeerLink | null {
+    return this.state.name === "asked" ? this.state.link : null;
+  }
+
+  status(): DownloadStatus {
+    if (this.state.name === "ended") return this.state.status;
+    return this.#task?.status() ?? this.#statusOf({});
+  }
+
+  cancel(): void {
+    if (this.#task) return this.#task.cancel();
+    if (this.isEnded) return;
+    this.link?.cancelChunk(this.digest, 0);
+    this.#owner.settle(this, "dropped");
+    this.#owner.pathOf(this.digest);
+    this.#end(this.#statusOf({ state: "cancelled" }));
+  }
+
+  /** From here on the task is what happens. */
+  follow(task: DownloadTask): void {
+    this.state = { name: "handed-over", task };
+    void task.done.then((status) => this.#end(status));
+  }
+
+  linkUp(link: PeerLink): void {
+    this.#task?.linkUp(link);
+  }
+
+  addSource(link: PeerLink, held: Uint8Array | null): void {
+    this.#task?.addSource(link, held);
+  }
+
+  linkDown(link: PeerLink): void {
+    this.#task?.linkDown(link);
+  }
+
+  noteObstacle(reason: string): void {
+    this.#task?.noteObstacle(reason);
+  }
+
+  approachAgain(link: PeerLink): boolean {
+    if (this.#task) return this.#task.approachAgain(link);
+    if (this.link !== link) return false;
+    const introducing = this.#swarm.introduce(this.digest, decodeId(link.peer));
+    void introducing.catch((error) => this.noteObstacle(messageOf(error)));
+    return true;
+  }
+
+  /** The file has come into the directory in another way. */
+  async noteWhole(): Promise<void> {
+    if (this.isEnded) return;
+    if (!this.#task) this.#giveUp();
+    await this.#task?.noteWhole();
+  }
+
+  wants(chunk: number): boolean {
+    return this.#task?.wants(chunk) ?? !this.isEnded;
+  }
+
+  handleLinkEvent(link: PeerLink, event: LinkEvent): void {
+    if (this.#task) return this.#task.handleLinkEvent(link, event);
+    switch (event.type) {
+      case "stored":
+        return this.#noteStored(link, event);
+      case "unstorable":
+        return this.#fail(event.error);
+      case "rejected":
+        if (event.reason === "busy") return this.#noteBusy(link);
+        return this.#noteRefused(link, event);
+      case "corrupt":
+      case "lacking":
+        return this.#noteRefused(link, event);
+    }
+  }
+
+  get #task(): DownloadTask | null {
+    return this.state.name === "handed-over" ? this.state.task : null;
+  }
+
+  #noteStored(link: PeerLink, event: LinkEvent): void {
+    const path = this.#owner.pathOf(this.digest);
+    if (path === null) return this.#noteRefused(link, event);
+    this.#owner.settle(this, "came");
+    this.#swarm.combined(this.manifest, path);
+    const source = {
+      peer: link.peer,
+      connected: true,
+      via: link.via,
+      roundTripMs: link.roundTripMs,
+    };
+    this.#end(this.#statusOf({ state: "complete", path, have: 1, source }));
+    this.#owner.pump();
+  }
+
+  #noteBusy(link: PeerLink): void {
+    if (this.link !== link) return;
+    this.#owner.noteBusy(link);
+    this.#owner.wait(this);
+  }
+
+  #noteRefused(link: PeerLink, event: LinkEvent): void {
+    if (this.link !== link) return;
+    this.#owner.settle(this, "refused");
+    const task = this.#owner.handOver(this);
+    // It must know whom not to ask, or that it is there.
+    void Promise.resolve().then(() => task.handleLinkEvent(link, event));
+    this.#owner.pump();
+  }
+
+  #giveUp(): void {
+    this.#owner.settle(this, "dropped");
+    this.#owner.handOver(this);
+  }
+
+  #fail(error: UserError): void {
+    this.#owner.settle(this, "dropped");
+    this.#owner.pathOf(this.digest);
+    this.#end({
+      ...this.#statusOf({ state: "failed" }),
+      error: error.message,
+      errorCode: error.code,
+    });
+  }
+
+  #end(status: DownloadStatus): void {
+    if (this.state.name === "ended") return;
+    this.state = { name: "ended", status };
+    this.#resolveDone(status);
+  }
+
+  #statusOf({ state, path, have = 0, source }: Outcome): DownloadStatus {
+    const { digest, name, length } = this.file;
+    return {
+      digest,
+      name,
+      length,
+      chunks: 1,
+      have,
+      resumed: 0,
+      state: state ?? (this.state.name === "asked" ? "downloading" : "locating"),
+      bytesPerSecond: 0,
+      seconds: (this.#swarm.clock.now() - this.#startedAt) / 1000,
+      sources: source ? [{ ...source, chunks: 1, bytesPerSecond: 0 }] : [],
+      path: path ?? null,
+      error: null,
+    };
+  }
+}
+
+interface Outcome {
+  state?: DownloadStatus["state"];
+  path?: string;
+  have?: number;
+  source?: { peer: string; connected: boolean; via: Via; roundTripMs: number | null };
+}
