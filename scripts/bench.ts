@@ -23,6 +23,9 @@ import { small } from "./bench_small.ts";
 import { swarm } from "./bench_swarm.ts";
 import { starting } from "./bench_start.ts";
 import { machineFacts } from "./machine_facts.ts";
+import { helpIfAsked } from "./script_help.ts";
+
+helpIfAsked(import.meta);
 
 const cases: readonly BenchCase[] = [
   single,

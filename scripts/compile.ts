@@ -10,6 +10,9 @@ import { join } from "node:path";
 import { parseArgs } from "@std/cli/parse-args";
 import config from "../deno.json" with { type: "json" };
 import { currentCommit } from "../lib/build_info.ts";
+import { helpIfAsked } from "./script_help.ts";
+
+helpIfAsked(import.meta);
 
 const root = join(import.meta.dirname ?? ".", "..");
 const dist = join(root, "dist");

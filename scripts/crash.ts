@@ -20,6 +20,9 @@ import {
   whyNoTrace,
 } from "../tests/crash.ts";
 import { Playground } from "../tests/programs.ts";
+import { helpIfAsked } from "./script_help.ts";
+
+helpIfAsked(import.meta);
 
 /** A download with all around it takes no longer on a busy machine. */
 const longestMs = 900;

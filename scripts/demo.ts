@@ -13,6 +13,9 @@ import { createReadStream } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { ansiStyle, type Column, formatBytes, formatTable, plainStyle } from "../lib/format.ts";
 import { type JsonLine, Playground, type Program, repository } from "../tests/programs.ts";
+import { helpIfAsked } from "./script_help.ts";
+
+helpIfAsked(import.meta);
 
 /** The executable's name in the shared directory. */
 const executableName = "deno";

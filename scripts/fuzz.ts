@@ -7,6 +7,9 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { fuzz, fuzzTargets } from "../tests/fuzz.ts";
+import { helpIfAsked } from "./script_help.ts";
+
+helpIfAsked(import.meta);
 
 const defaultInputs = 1_000_000;
 /** A conversation is as long as so many single inputs. */

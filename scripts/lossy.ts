@@ -21,6 +21,9 @@ import { TrackerLink } from "../lib/tracker_link.ts";
 import { SeededRandom } from "../tests/memory_network.ts";
 import { Playground } from "../tests/programs.ts";
 import { referenceDigest, seededBytes } from "../tests/reference_digest.ts";
+import { helpIfAsked } from "./script_help.ts";
+
+helpIfAsked(import.meta);
 
 const host = "127.0.0.1";
 

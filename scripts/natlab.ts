@@ -6,11 +6,12 @@
  *     deno task natlab --throughput [--runs 3] [--size 256MiB]
  *
  * `--pairs` runs only the pairs whose name contains one of the texts, or of which just that is expected; those whose
- * packets are lost by chance run only so ("lost"). With `--results`, what comes of each run is added to the file, and what stands there counts: a long series can be run in pieces, each of which begins no run
- * after S seconds. `--outages` has routers restart or change their address under a download and tells how long it
- * stood still; `--throughput` measures how fast a file comes through a punched and through a relayed path, beside
- * bare QUIC. Ends with 1 if a pair does not come to what it must. Without root, or without network namespaces, it
- * says so and does nothing.
+ * packets are lost by chance run only so ("lost"). With `--results`, what comes of each run is added to the file, and
+ * what stands there counts: a long series can be run in pieces, each of which begins no run after S seconds.
+ * `--outages` has routers restart or change their address under a download and tells how long it stood still;
+ * `--throughput` measures how fast a file comes through a punched and through a relayed path, beside bare QUIC. Ends
+ * with 1 if a pair does not come to what it must. Without root, or without network namespaces, it says so and does
+ * nothing.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { ansiStyle, plainStyle } from "../lib/format.ts";
@@ -21,6 +22,9 @@ import { type LabPair, labPairs } from "./lab_pairs.ts";
 import { groupTable, isGood, LabResults, legend, pairTable, waysOf } from "./lab_results.ts";
 import { throughputTable } from "./lab_throughput.ts";
 import { laboratoryObstacle, removeAbandonedLabs } from "./net_lab.ts";
+import { helpIfAsked } from "./script_help.ts";
+
+helpIfAsked(import.meta);
 
 interface Options {
   runs: string;
@@ -34,7 +38,21 @@ interface Options {
 
 const style = Deno.stdout.isTerminal() && !Deno.noColor ? ansiStyle : plainStyle;
 
-Deno.exit(await main());
+/** Resolves when a signal has ended everything: what is still waited for then fails, and is nobody's business. */
+const stopped = Promise.withResolvers<number>();
+let isStopping = false;
+
+Deno.exit(
+  await Promise.race([
+    stopped.promise,
+    main().catch((error) => isStopping ? stopped.promise : Promise.reject(error)),
+  ]),
+);
+
+function stop(): void {
+  isStopping = true;
+  void endAttempts().finally(() => stopped.resolve(1));
+}
 
 async function main(): Promise<number> {
   const options = parseArgs(Deno.args, {
@@ -49,7 +67,7 @@ async function main(): Promise<number> {
   }
   await removeAbandonedLabs();
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, () => void endAttempts().finally(() => Deno.exit(1)));
+    Deno.addSignalListener(signal, stop);
   }
   if (options.throughput) {
     const lines = await throughputTable(parseRate(options.size, "--size"), Number(options.runs));

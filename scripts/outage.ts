@@ -13,6 +13,9 @@ import { startRealPeer } from "../lib/deno_peer.ts";
 import { heartbeatMs } from "../lib/constants.ts";
 import { type JsonLine, parsedLine, Playground, type Program } from "../tests/programs.ts";
 import { referenceDigest, seededBytes } from "../tests/reference_digest.ts";
+import { helpIfAsked } from "./script_help.ts";
+
+helpIfAsked(import.meta);
 
 const fileCount = 4;
 const fileBytes = 3_000_000;

@@ -9,6 +9,9 @@ import { PtySession } from "../tests/pty_session.ts";
 import { inPlayground, type Playground, repository } from "../tests/programs.ts";
 import { seededBytes } from "../tests/reference_digest.ts";
 import { type Cell, TerminalScreen } from "../tests/terminal_screen.ts";
+import { helpIfAsked } from "./script_help.ts";
+
+helpIfAsked(import.meta);
 
 const columns = 80;
 const rows = 13;

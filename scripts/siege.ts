@@ -21,7 +21,10 @@ import { generateIdentity } from "../lib/key_file.ts";
 import { TrackerLink } from "../lib/tracker_link.ts";
 import { parsedLine, Playground, type Program } from "../tests/programs.ts";
 import { sampleProcess } from "./process_sample.ts";
+import { helpIfAsked } from "./script_help.ts";
 import { type AttackName, type AttackReport, attacks } from "./siege_attacks.ts";
+
+helpIfAsked(import.meta);
 
 /** RFC 2544's: nobody has them. */
 const attackersNetwork = "198.18.0.0/15";

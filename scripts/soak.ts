@@ -17,6 +17,9 @@ import { join } from "node:path";
 import { type JsonLine, parsedLine, Playground, type Program } from "../tests/programs.ts";
 import { referenceDigest, seededBytes } from "../tests/reference_digest.ts";
 import { type Sample, sampleProcess, trendOf } from "./process_sample.ts";
+import { helpIfAsked } from "./script_help.ts";
+
+helpIfAsked(import.meta);
 
 const tickMs = 250;
 const killEveryMs = 10_000;

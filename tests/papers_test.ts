@@ -85,6 +85,20 @@ Deno.test("the tasks that the papers name are in deno.json", () => {
   }
 });
 
+Deno.test("every script that is a task says with --help what it is, and does nothing", async () => {
+  const scripts = Object.values(config.tasks).flatMap((task) =>
+    /^deno run .*(scripts\/\w+\.ts)/.exec(task)?.[1] ?? []
+  );
+  assert(scripts.length > 10, scripts.join());
+  await Promise.all([...new Set(scripts)].map(async (script) => {
+    const args = ["run", "-A", join(repository, script), "--help"];
+    const { code, stdout } = await new Deno.Command(Deno.execPath(), { args }).output();
+    const said = new TextDecoder().decode(stdout);
+    assertEquals(code, 0, script);
+    assertMatch(said, new RegExp(`deno task ${script.slice("scripts/".length, -".ts".length)}\\b`));
+  }));
+});
+
 Deno.test("the commands and options that README.md names are in the programs", () => {
   const text = texts.get("README.md") ?? "";
   const commands = new Set<string>(commandsOf("program").map(({ name }) => name));
