@@ -32,9 +32,8 @@ import type { TrackerLink } from "./tracker_link.ts";
 import { holdersOf, listedFiles } from "./tracker_view.ts";
 import { TransferLimits, type TransferRates } from "./transfer_limits.ts";
 
-/** Downloads at work at once, the small ones counted as a part; the others wait for their turn. */
-const maxActiveDownloads = 16;
-const smallDownloadShare = 1 / 16;
+/** Files of one chunk that are downloaded with all means at once; how many larger ones are, `download_queue` says. */
+const maxActiveSmall = 256;
 const maxLinks = 512;
 /** Protocol errors after which a peer is not dealt with any more. */
 const maxMisbehaviour = 3;
@@ -75,7 +74,7 @@ export class PeerNode implements PeerControl {
   /** By digest: the running ones, and those that ended, for `status`. */
   readonly #downloads = new Map<string, Task>();
   readonly #adoptions = new Map<string, DownloadTask>();
-  readonly #waiting: DownloadTask[] = [];
+  readonly #waitingSmall: DownloadTask[] = [];
   /** Null if the store can't take files in whole. */
   readonly #small: SmallDownloads | null;
   /** Set while the tracker is to be told of files that came. */
@@ -87,7 +86,7 @@ export class PeerNode implements PeerControl {
   readonly #listeners: ((notice: Notice) => void)[] = [];
   readonly #pathListeners: ((path: PathInUse) => void)[] = [];
   #timer: Timer | null = null;
-  #activeShare = 0;
+  #activeSmall = 0;
   #adoptedAt = -Infinity;
   #quitting: Promise<void> | null = null;
 
@@ -341,11 +340,15 @@ export class PeerNode implements PeerControl {
     return new SmallDownloads({ swarm, wholes, handOver: (file) => this.#startTask(file) });
   }
 
-  /** Starts it in its turn. */
+  /** Starts it: a small one in its turn. */
   #startTask(file: ListedFile): DownloadTask {
     const task = new DownloadTask(file, this.#swarm());
-    this.#waiting.push(task);
-    this.#startWaiting();
+    if (!task.isSmall) {
+      void task.start();
+      return task;
+    }
+    this.#waitingSmall.push(task);
+    this.#startSmall();
     return task;
   }
 
@@ -360,16 +363,15 @@ export class PeerNode implements PeerControl {
     return all.filter((task) => !task.isEnded);
   }
 
-  #startWaiting(): void {
-    while (this.#activeShare < maxActiveDownloads) {
-      const task = this.#waiting.shift();
+  #startSmall(): void {
+    while (this.#activeSmall < maxActiveSmall) {
+      const task = this.#waitingSmall.shift();
       if (!task) return;
       if (task.isEnded) continue;
-      const share = task.isSmall ? smallDownloadShare : 1;
-      this.#activeShare += share;
+      this.#activeSmall++;
       void task.done.then(() => {
-        this.#activeShare -= share;
-        this.#startWaiting();
+        this.#activeSmall--;
+        this.#startSmall();
       });
       void task.start();
     }
