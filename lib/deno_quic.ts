@@ -14,11 +14,16 @@ import { alpnProtocol } from "./constants.ts";
 import { cannotListen, DialAborted, DialTimeout, unreachable } from "./dial_error.ts";
 import { hostnameOf, type Identity } from "./identity.ts";
 import { Inbox } from "./inbox.ts";
+import { Lobby } from "./lobby.ts";
 import type { ByteStream, Connection, DialOptions, Endpoint } from "./ports.ts";
 
 const handshakeTimeoutMs = 5_000;
 
-const maxHandshakes = 256;
+/**
+ * Of these, one who has waited long makes room for whoever comes (`lobby.ts`): a first packet can be sent in anybody's
+ * name, and nothing asks the sender to prove his address before it costs something.
+ */
+const maxHandshakes = 512;
 
 /** Connections that wait for `accept`. */
 const maxWaiting = 256;
@@ -74,7 +79,7 @@ export class QuicEndpoint implements Endpoint {
   readonly #connections = new Set<QuicConnection>();
   /** Hears where a dial comes from before its handshake has ended: nothing is proven yet. */
   onKnock: (from: SocketAddress) => void = () => {};
-  #handshakes = 0;
+  readonly #handshakes = new Lobby<Deno.QuicConn>(maxHandshakes);
   #isClosed = false;
 
   /** Throws `UserError` when the port can't be had. */
@@ -166,18 +171,25 @@ export class QuicEndpoint implements Endpoint {
   }
 
   #admit(incoming: Deno.QuicIncoming): void {
-    if (this.#isClosed || this.#handshakes >= maxHandshakes) return incoming.refuse();
+    if (this.#isClosed) return incoming.refuse();
     void this.#shakeHands(incoming);
   }
 
   async #shakeHands(incoming: Deno.QuicIncoming): Promise<void> {
-    this.#handshakes++;
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let conn: Deno.QuicConn;
+    let from: SocketAddress;
     try {
       // Without waiting, so that an unfinished handshake can be ended.
-      const conn = incoming.accept({ ...transport, zeroRtt: true });
-      this.onKnock(addressOf(conn.remoteAddr));
-      timer = setTimeout(() => conn.close({ closeCode: 0, reason: "" }), handshakeTimeoutMs);
+      conn = incoming.accept({ ...transport, zeroRtt: true });
+      from = addressOf(conn.remoteAddr);
+    } catch {
+      return; // Whoever it was is gone.
+    }
+    const evicted = this.#handshakes.enter(conn, from.ip);
+    if (evicted !== null) closeQuietly(evicted);
+    const timer = setTimeout(() => closeQuietly(conn), handshakeTimeoutMs);
+    this.onKnock(from);
+    try {
       await conn.handshake;
       const connection = this.#keep(new QuicConnection(conn));
       // A handshake that failed resolves as well; that the connection is lost is known one turn later.
@@ -188,7 +200,7 @@ export class QuicEndpoint implements Endpoint {
       // Whoever it was is gone.
     } finally {
       clearTimeout(timer);
-      this.#handshakes--;
+      this.#handshakes.leave(conn);
     }
   }
 
@@ -274,11 +286,7 @@ class QuicConnection implements Connection {
   }
 
   close(): void {
-    try {
-      this.#conn.close({ closeCode: 0, reason: "" });
-    } catch {
-      // Closed already.
-    }
+    closeQuietly(this.#conn);
   }
 }
 
@@ -369,6 +377,14 @@ class QuicStream implements ByteStream {
 function livelinessOf(idleTimeoutMs: number): Partial<Deno.QuicTransportOptions> {
   const keepAliveInterval = Math.floor(idleTimeoutMs / keepAlivesPerTimeout);
   return { maxIdleTimeout: idleTimeoutMs, keepAliveInterval };
+}
+
+function closeQuietly(conn: Deno.QuicConn): void {
+  try {
+    conn.close({ closeCode: 0, reason: "" });
+  } catch {
+    // Closed already.
+  }
 }
 
 function sleep(ms: number): Promise<void> {

@@ -87,8 +87,15 @@ const sieges: readonly Siege[] = [
     title: "replayed first packets",
     attack: "replay",
     sources: oneNetwork,
-    count: 64,
+    count: 16,
     perSecond: 2_000,
+  },
+  {
+    title: "first packets that nobody stands by",
+    attack: "replay",
+    sources: manyNetworks,
+    count: 4_000,
+    perSecond: 1_000,
   },
   {
     title: "fake files from one address",

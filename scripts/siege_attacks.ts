@@ -19,6 +19,7 @@ import {
 const tickMs = 10;
 const dialTimeoutMs = 5_000;
 const filesPerMessage = 1_000;
+const maxSockets = 64;
 /** RFC 9000, section 14.1. */
 const initialBytes = 1_200;
 
@@ -27,7 +28,7 @@ export interface AttackOptions {
   seconds: number;
   /** Source addresses, used in turn. */
   sources: readonly string[];
-  /** Connections held, or peers that take part. */
+  /** Connections held, peers that take part, or different packets. */
   count: number;
   /** Connections opened, or datagrams sent, per second at most. */
   perSecond: number;
@@ -137,12 +138,14 @@ async function list(options: AttackOptions): Promise<AttackReport> {
 }
 
 /** First packets of QUIC connections, sent again and again from addresses that never prove themselves. */
-async function replay({ link, seconds, sources, perSecond }: AttackOptions): Promise<AttackReport> {
-  const packets = await firstPackets(link, 16);
+async function replay(
+  { link, seconds, sources, count, perSecond }: AttackOptions,
+): Promise<AttackReport> {
+  const packets = await firstPackets(link, count);
   const report = { sent: 0, sentBytes: 0, returned: 0, returnedBytes: 0 };
-  const sockets = sources.slice(0, 64).map((hostname) =>
-    Deno.listenDatagram({ transport: "udp", hostname, port: 0 })
-  );
+  const step = Math.max(1, Math.floor(sources.length / maxSockets));
+  const sockets = sources.filter((_, index) => index % step === 0).slice(0, maxSockets)
+    .map((hostname) => Deno.listenDatagram({ transport: "udp", hostname, port: 0 }));
   for (const socket of sockets) void countIncoming(socket, report);
   const { host, port } = link.hosts[0]!;
   const to = { transport: "udp", hostname: host, port } as const;
@@ -158,7 +161,10 @@ async function replay({ link, seconds, sources, perSecond }: AttackOptions): Pro
 }
 
 /** What a QUIC client sends first, caught on its way. */
-export async function firstPackets(link: JoinLink, count: number): Promise<Uint8Array[]> {
+export async function firstPackets(
+  link: Pick<JoinLink, "id">,
+  count: number,
+): Promise<Uint8Array[]> {
   const catcher = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
   const { port } = catcher.addr as Deno.NetAddr;
   const dialler = QuicEndpoint.listen({

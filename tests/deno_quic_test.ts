@@ -1,5 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
+import { firstPackets } from "../scripts/siege_attacks.ts";
+import { QuicEndpoint } from "../lib/deno_quic.ts";
+import { generateIdentity } from "../lib/key_file.ts";
 import { repository } from "./programs.ts";
 
 /** Somebody knocks at an endpoint that is too busy to answer, and knocks again when it is closed. */
@@ -40,5 +43,26 @@ Deno.test("close() survives packets of a connection that nobody has accepted yet
     assertEquals([code, new TextDecoder().decode(stdout).trim()], [0, "alive"]);
   } finally {
     await Deno.remove(path);
+  }
+});
+
+Deno.test("first packets that nobody stands by keep nobody out", async () => {
+  const identity = generateIdentity();
+  const packets = await firstPackets(identity, 700);
+  const host = "127.0.0.1";
+  const endpoint = QuicEndpoint.listen({ host, port: 0, identity });
+  const dialler = QuicEndpoint.listen({ host, port: 0, identity: generateIdentity() });
+  const stranger = Deno.listenDatagram({ transport: "udp", hostname: host, port: 0 });
+  try {
+    const to = { transport: "udp", hostname: host, port: endpoint.local.port } as const;
+    for (const packet of packets) await stranger.send(packet, to);
+    const accepting = endpoint.accept();
+    const options = { expectedId: identity.id, timeoutMs: 4_000 };
+    const dialled = await dialler.dial(endpoint.local, options);
+    assertEquals((await accepting)?.remote.ip, host);
+    dialled.close();
+  } finally {
+    stranger.close();
+    await Promise.all([endpoint.close(), dialler.close()]);
   }
 });
