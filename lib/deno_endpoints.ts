@@ -5,10 +5,13 @@ import { type ListenOptions, QuicEndpoint } from "./deno_quic.ts";
 import { GuardedTcp } from "./guarded_tcp.ts";
 export { resolveHost } from "./host_lookup.ts";
 import type { Endpoint } from "./ports.ts";
-import { TlsListener } from "./tls_listener.ts";
 
 /** Any free UDP port may be taken for TCP: so often another is tried. */
 const maxPortAttempts = 32;
+
+/** TCP connections of a tracker's that are in their handshake, in peace and at the door. */
+const trackerMaxHanging = 256;
+const trackerMaxHandshakes = 240;
 
 /** All addresses, IPv4 included where the system has dual-stack sockets. */
 const anyHost = "::";
@@ -36,9 +39,10 @@ export function openEndpoints(options: OpenOptions): Promise<Endpoints> {
   return openAnywhere(options, (tcp) => GuardedTcp.listen(tcp));
 }
 
-/** The same for a tracker, which is dialled by strangers and dials nobody over TCP. */
-export function openTrackerEndpoints(options: OpenOptions): Promise<Endpoints<TlsListener>> {
-  return openAnywhere(options, (tcp) => TlsListener.listen(tcp));
+/** The same for a tracker: all who come are strangers, and they come by the hundred when it starts. */
+export function openTrackerEndpoints(options: OpenOptions): Promise<Endpoints> {
+  const limits = { maxHanging: trackerMaxHanging, maxHandshakes: trackerMaxHandshakes };
+  return openAnywhere(options, (tcp) => GuardedTcp.listen({ ...tcp, ...limits }));
 }
 
 async function openAnywhere<Tcp extends Endpoint>(

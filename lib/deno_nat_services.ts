@@ -4,9 +4,11 @@
  * any free one takes its place.
  */
 import { systemClock } from "./deno_clock.ts";
+import { openEndpoints } from "./deno_endpoints.ts";
 import { QuicEndpoint } from "./deno_quic.ts";
 import { RawTcpListener } from "./deno_stream_listener.ts";
 import { UdpSocket } from "./deno_udp.ts";
+import { DialBack } from "./dial_back.ts";
 import { echoRequestBytes } from "./echo_messages.ts";
 import type { Identity } from "./identity.ts";
 import { Relay } from "./relay.ts";
@@ -43,13 +45,17 @@ export function openNatServices(options: NatServicesOptions): NatServices {
   return {
     probe: firstOf(
       [portAfter(port, probeOffset), 0],
-      (port) => QuicEndpoint.listen({ host, port, identity }),
+      (port) => QuicEndpoint.listen({ host, port, identity, acceptedStreams: 1 }),
     ),
     echo: firstOf(
       [portAfter(port, echoOffset), 0],
       (port) => UdpSocket.open({ host, port, maxBytes }),
     ),
     relay: relayRate === null ? undefined : relayOf(options, relayRate),
+    dialBack: new DialBack({
+      clock: systemClock,
+      open: () => openEndpoints({ host, port: 0, identity }),
+    }),
   };
 }
 

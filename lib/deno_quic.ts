@@ -67,6 +67,8 @@ export interface ListenOptions {
   /** 0: any free one. */
   port: number;
   identity: Identity;
+  /** That whoever dials may have open at once; at most 16, which is the default. */
+  acceptedStreams?: number;
 }
 
 /** One UDP port. */
@@ -75,6 +77,7 @@ export class QuicEndpoint implements Endpoint {
   readonly local: SocketAddress;
   readonly #endpoint: Deno.QuicEndpoint;
   readonly #listener: Deno.QuicListener;
+  readonly #accepted: Deno.QuicTransportOptions;
   readonly #inbox = new Inbox<Connection>(maxWaiting);
   readonly #connections = new Set<QuicConnection>();
   /** Hears where a dial comes from before its handshake has ended: nothing is proven yet. */
@@ -93,15 +96,19 @@ export class QuicEndpoint implements Endpoint {
         key: identity.exportPem(),
         alpnProtocols: [alpnProtocol],
       });
-      return new QuicEndpoint(endpoint, listener);
+      return new QuicEndpoint(endpoint, { listener, ...options });
     } catch (error) {
       throw cannotListen({ ip: host, port }, error);
     }
   }
 
-  private constructor(endpoint: Deno.QuicEndpoint, listener: Deno.QuicListener) {
+  private constructor(
+    endpoint: Deno.QuicEndpoint,
+    { listener, acceptedStreams = maxStreams }: ListenOptions & { listener: Deno.QuicListener },
+  ) {
     this.#endpoint = endpoint;
     this.#listener = listener;
+    this.#accepted = { ...transport, maxConcurrentBidirectionalStreams: acceptedStreams };
     this.local = addressOf(endpoint.addr);
     void this.#acceptAll();
   }
@@ -180,7 +187,7 @@ export class QuicEndpoint implements Endpoint {
     let from: SocketAddress;
     try {
       // Without waiting, so that an unfinished handshake can be ended.
-      conn = incoming.accept({ ...transport, zeroRtt: true });
+      conn = incoming.accept({ ...this.#accepted, zeroRtt: true });
       from = addressOf(conn.remoteAddr);
     } catch {
       return; // Whoever it was is gone.

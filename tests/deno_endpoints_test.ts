@@ -1,12 +1,14 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { systemClock, systemRandom } from "../lib/deno_clock.ts";
-import { openEndpoints, resolveHost } from "../lib/deno_endpoints.ts";
+import { openEndpoints, openTrackerEndpoints, resolveHost } from "../lib/deno_endpoints.ts";
+import { QuicEndpoint } from "../lib/deno_quic.ts";
 import { TcpEndpoint } from "../lib/deno_tcp.ts";
 import { UdpSocket } from "../lib/deno_udp.ts";
 import { cannotListen, unreachable } from "../lib/dial_error.ts";
 import { UserError } from "../lib/errors.ts";
 import { Inbox } from "../lib/inbox.ts";
 import { generateIdentity } from "../lib/key_file.ts";
+import { within } from "./programs.ts";
 
 const host = "127.0.0.1";
 
@@ -148,4 +150,22 @@ for (const [thrown, expected] of reasons) {
 Deno.test("cannotListen() points to --port when the port is not allowed", () => {
   const error = cannotListen({ ip: host, port: 80 }, new Deno.errors.PermissionDenied("x"));
   assert(error.message.includes("80") && error.hint?.includes("--port"));
+});
+
+Deno.test("a tracker's QUIC port takes one stream of each connection, so that strangers can park little", async () => {
+  const identity = generateIdentity();
+  const tracker = await openTrackerEndpoints({ host, port: 0, identity });
+  const dialler = QuicEndpoint.listen({ host, port: 0, identity: generateIdentity() });
+  try {
+    const options = { expectedId: identity.id, timeoutMs: 5_000 };
+    const connection = await dialler.dial(tracker.quic.local, options);
+    const first = await connection.openStream();
+    await first.write(Uint8Array.of(1));
+    const second = connection.openStream().then(() => "opened", () => "refused");
+    assertEquals(await within(second, 200), null);
+    connection.close();
+    assertEquals(await second, "refused");
+  } finally {
+    await Promise.all([tracker.close(), dialler.close()]);
+  }
 });
