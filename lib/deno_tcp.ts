@@ -30,8 +30,15 @@ const hangingPauseMs = 20;
 /** Connections that wait for `accept`. */
 const maxWaiting = 256;
 
-/** A TLS record carries at most 16 KiB (RFC 8446, section 5.1), and one `read` returns at most one or a few. */
-const readBufferBytes = 64 * 1024;
+/**
+ * What one `read` brings at most, and at first: thousands of idle connections must not hold a large buffer each. A TLS
+ * record carries at most 16 KiB (RFC 8446, section 5.1), and one `read` returns at most one or a few.
+ */
+const maxReadBytes = 64 * 1024;
+const minReadBytes = 1024;
+
+/** A read that brings less than this part of what it could was given too much memory. */
+const emptyShare = 8;
 
 /** For so long `readInto` goes on: what came must be told of, also when little follows. */
 const gatherMs = 10;
@@ -307,12 +314,22 @@ export class TcpStream implements ByteStream {
 
   async read(): Promise<Uint8Array<ArrayBuffer> | null> {
     if (this.#isReadEnded) return null;
-    this.#buffer ??= new Uint8Array(readBufferBytes);
-    const count = await this.#guard(() => this.#conn.read(this.#buffer!));
-    if (count !== null) return this.#buffer.subarray(0, count);
+    const buffer = this.#buffer ??= new Uint8Array(minReadBytes);
+    const count = await this.#guard(() => this.#conn.read(buffer));
+    if (count !== null) return this.#refit(buffer, count);
     this.#isReadEnded = true;
     this.#closeIfEnded();
     return null;
+  }
+
+  /** Memory follows what comes. */
+  #refit(buffer: Uint8Array<ArrayBuffer>, count: number): Uint8Array<ArrayBuffer> {
+    const bytes = buffer.length;
+    const isFull = count === bytes && bytes < maxReadBytes;
+    const isEmpty = count * emptyShare < bytes && bytes > minReadBytes;
+    if (isFull) this.#buffer = new Uint8Array(bytes * 2);
+    if (isEmpty) this.#buffer = new Uint8Array(bytes / 2);
+    return buffer.subarray(0, count);
   }
 
   /** A TLS record brings 16 KiB at most: the ones that follow at once are taken along. */

@@ -1,5 +1,5 @@
 /**
- * A peer's TCP port: as fast as can be while all is well, and open while strangers crowd it.
+ * A TCP port that strangers know: as fast as can be while all is well, and open while they crowd it.
  *
  *     peace   dialler ──TCP── TLS (`deno_tcp.ts`)
  *     siege   dialler ──TCP── door ──TCP over loopback── TLS (`tls_listener.ts`)
@@ -17,14 +17,14 @@ import { Inbox } from "./inbox.ts";
 import type { Connection, DialOptions, Endpoint } from "./ports.ts";
 import { seenFrom, TlsListener } from "./tls_listener.ts";
 
-/** Accepted in peace, without an end of their handshake, or closed and not gone. */
-const maxHanging = 64;
+/** Accepted in peace, without an end of their handshake, or closed and not gone; unless told otherwise. */
+const defaultMaxHanging = 64;
 
-/** At the door. Each may take three descriptors. */
-const maxHandshakes = 96;
+/** At the door, unless told otherwise. Each may take three descriptors. */
+const defaultMaxHandshakes = 96;
 
-/** So few must be left of those who hang for peace to be made. */
-const maxHangingInPeace = maxHanging / 4;
+/** So small a part of those who may hang must be left for peace to be made. */
+const hangingShareInPeace = 1 / 4;
 
 const defaultTruceMs = 60_000;
 
@@ -41,6 +41,9 @@ export interface GuardedListenOptions {
   /** 0: any free one. */
   port: number;
   identity: Identity;
+  /** Who may hang in peace, and be in the handshake at the door. */
+  maxHanging?: number;
+  maxHandshakes?: number;
   /** How long all must be well for peace; for tests. */
   truceMs?: number;
 }
@@ -64,6 +67,7 @@ export class GuardedTcp implements Endpoint {
 
   private constructor(options: GuardedListenOptions) {
     this.#options = options;
+    const maxHanging = this.#maxHanging;
     const onCrowded = () => void this.#endure();
     this.#front = TcpEndpoint.listen({ ...options, maxHanging, onCrowded });
     this.local = this.#front.local;
@@ -95,6 +99,10 @@ export class GuardedTcp implements Endpoint {
     await Promise.all([this.#front.close(), this.#door?.close()]);
   }
 
+  get #maxHanging(): number {
+    return this.#options.maxHanging ?? defaultMaxHanging;
+  }
+
   async #handOn(endpoint: Endpoint): Promise<void> {
     for (let next = await endpoint.accept(); next !== null; next = await endpoint.accept()) {
       const origin = this.#front.originOf(next.remote);
@@ -113,6 +121,7 @@ export class GuardedTcp implements Endpoint {
 
   #openDoor(): void {
     if (this.#door !== null) return this.#door.resume();
+    const { maxHandshakes = defaultMaxHandshakes } = this.#options;
     this.#door = TlsListener.listen({ ...this.#options, port: this.local.port, maxHandshakes });
     void this.#handOn(this.#door);
   }
@@ -122,7 +131,8 @@ export class GuardedTcp implements Endpoint {
     const before = this.#door?.turnedAway;
     this.#truce = setTimeout(() => {
       const isQuiet = this.#door?.turnedAway === before;
-      if (isQuiet && this.#front.hanging <= maxHangingInPeace) void this.#makePeace();
+      const fewHang = this.#front.hanging <= this.#maxHanging * hangingShareInPeace;
+      if (isQuiet && fewHang) void this.#makePeace();
       else this.#awaitTruce();
     }, this.#options.truceMs ?? defaultTruceMs);
   }
