@@ -40,6 +40,9 @@ import { WholeFileWriter } from "./whole_file_writer.ts";
 /** How long hints are gathered. */
 const hintMs = 100;
 
+/** The same while downloaded files come one after the other. */
+const busyHintMs = 1000;
+
 /** How often the directory is looked at without hints. */
 const pollMs = 2000;
 
@@ -106,6 +109,8 @@ export class DirectoryStore implements ChunkStore {
   /** Files that were written to a moment ago: how they looked, and since when. */
   #settling = new Map<string, { stamp: string; since: number }>();
   #mustScan = false;
+  /** When a file that came whole was last put there. */
+  #placedAt = -Infinity;
   /** How long the last scan took. */
   #scanMs = 0;
   #isPolling = false;
@@ -154,6 +159,10 @@ export class DirectoryStore implements ChunkStore {
 
   files(): StoredFile[] {
     return this.#files.table.contents();
+  }
+
+  has(digest: Uint8Array): boolean {
+    return this.#files.table.has(hexOf(digest));
   }
 
   partials(): PartialFile[] {
@@ -228,7 +237,7 @@ export class DirectoryStore implements ChunkStore {
   #newWatch(): DirectoryWatch {
     return new DirectoryWatch(this.#directory.root, {
       onHint: (name) => this.#hint(name),
-      onOverflow: () => this.#scanSoon(hintMs + pollFactor * this.#scanMs),
+      onOverflow: () => this.#scanSoon(this.#restMs + pollFactor * this.#scanMs),
       onFailure: (reason) => {
         if (this.#isPolling || this.#isClosed) return;
         this.#isPolling = true;
@@ -336,6 +345,7 @@ export class DirectoryStore implements ChunkStore {
     // Come in another way in the meantime.
     if (this.#files.table.has(hex)) return this.#directory.removeQuietly(path);
     const name = this.#directory.place(path, manifest.name);
+    this.#placedAt = performance.now();
     this.#directory.removeQuietly(path);
     this.#files.add(name, state, manifest);
     this.#files.table.dropChange(hex);
@@ -455,7 +465,12 @@ export class DirectoryStore implements ChunkStore {
   #hint(name: string): void {
     if (this.#hints.size >= maxHints) return this.#scanSoon(hintMs);
     this.#hints.add(name);
-    this.#wakeIn(hintMs);
+    this.#wakeIn(this.#restMs);
+  }
+
+  /** While many files come that are known, most hints are about those. */
+  get #restMs(): number {
+    return performance.now() - this.#placedAt < hintMs ? busyHintMs : hintMs;
   }
 
   #scanSoon(delayMs: number): void {

@@ -109,6 +109,7 @@ export class TreeHasher {
 
 /** The root over `bytes`, padded to `leafCount` leaves. */
 export function rootOf(bytes: Uint8Array, leafCount = 1): Uint8Array<ArrayBuffer> {
+  if (bytes.length <= blockBytes && leafCount === 1) return sha256(bytes);
   const hasher = new TreeHasher();
   hasher.update(bytes);
   return hasher.root(leafCount);

@@ -30,6 +30,9 @@ const logLineMs = 5_000;
 /** Downloads drawn at once; more are counted. */
 const maxDrawnDownloads = 8;
 
+/** Ends that are told of together. */
+const maxGatheredLines = 64;
+
 export interface BoardOptions {
   output: Output;
   clock: Clock;
@@ -54,6 +57,8 @@ interface Watched {
 export class ProgressBoard {
   readonly #options: BoardOptions;
   readonly #watched = new Map<string, Watched>();
+  /** Lines about downloads that have ended, to be printed with the next ones. */
+  #ended: string[] = [];
   #timer: Timer | null = null;
   #tickedAt = -Infinity;
   #isClosed = false;
@@ -95,6 +100,7 @@ export class ProgressBoard {
   /** Stops telling; the last word is what stays of the downloads under way. */
   close(): void {
     const left = [...this.#watched.values()].map(({ download }) => download.status());
+    this.#guard(() => this.#flush());
     this.#isClosed = true;
     this.#watched.clear();
     this.#draw();
@@ -113,7 +119,11 @@ export class ProgressBoard {
 
   /** Prints what scripts should hear of beside the downloads. */
   tellRecord(record: object): void {
-    if (!this.#isClosed) this.#guard(() => this.#options.output.print(jsonLine(record)));
+    if (this.#isClosed) return;
+    this.#guard(() => {
+      this.#flush();
+      this.#options.output.print(jsonLine(record));
+    });
   }
 
   #tellRest({ name, have, chunks }: DownloadStatus): void {
@@ -140,6 +150,7 @@ export class ProgressBoard {
   #tick(): void {
     this.#timer = null;
     if (this.#watched.size === 0) return;
+    this.#guard(() => this.#flush());
     const now = this.#options.clock.now();
     const isFirstChunk = this.#noteFirstChunks();
     if (isFirstChunk || now - this.#tickedAt >= tickMs) {
@@ -215,9 +226,10 @@ export class ProgressBoard {
     const { output, json } = this.#options;
     const name = displayName(status.name);
     if (status.state === "complete") {
-      output.print(json ? jsonLine(completeRecord(status)) : formatComplete(status));
+      this.#tellComplete(json ? jsonLine(completeRecord(status)) : formatComplete(status));
       return exitCode.done;
     }
+    this.#flush();
     if (status.state === "cancelled") {
       output.note(`peer: cancelled ${name}: ${status.have} of ${status.chunks} chunks stay`);
       return exitCode.failed;
@@ -229,6 +241,17 @@ export class ProgressBoard {
       status.errorHint ?? stayHint(status),
     );
     return exitCode[noteError(output, error)];
+  }
+
+  /** Of many that end, some are told of together: each line would wake whoever reads them. */
+  #tellComplete(line: string): void {
+    this.#ended.push(line);
+    const areMany = this.#watched.size > maxDrawnDownloads;
+    if (!areMany || this.#ended.length >= maxGatheredLines) this.#flush();
+  }
+
+  #flush(): void {
+    if (this.#ended.length > 0) this.#options.output.print(this.#ended.splice(0).join("\n"));
   }
 
   /** A closed output must not surface in a timer or in a promise nobody awaits. */
