@@ -437,9 +437,11 @@ export class PeerNode implements PeerControl {
     });
   }
 
-  /** False if that is no news. */
+  /** False if that is no news, or the file was removed before its name was on the disk for good. */
   #addComplete({ digest, length }: Manifest, path: string): boolean {
-    if (this.#catalogue.get(digest)?.held === null) return false;
+    if (this.#catalogue.get(digest)?.held === null || !this.#options.store.has(digest)) {
+      return false;
+    }
     this.#catalogue.completeFile({ digest, length, names: [path] });
     return true;
   }

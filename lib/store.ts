@@ -59,6 +59,8 @@ export interface ChunkStore {
   readonly wholes?: WholeFiles;
   /** Complete files. */
   files(): StoredFile[];
+  /** Whether one of them has that content. */
+  has(digest: Uint8Array): boolean;
   /** Incomplete ones. */
   partials(): PartialFile[];
   /** The manifest of anything held here, complete or not; null if unknown. */

@@ -460,6 +460,7 @@ function get(simulation: Simulation): string | null {
   const { machine, running } = chosen;
   if (running.tracker.state === "idle" || running.tracker.state === "closed") return null;
   const file = simulation.listed(simulation.pick([...simulation.truth.keys()]));
+  if (!running.isStarted) return null;
   machine.get(file);
   return `${machine.ip} gets ${file.name}`;
 }

@@ -34,6 +34,8 @@ export interface Running {
   node: PeerNode;
   tracker: WatchedTrackerLink;
   endpoints: MemoryEndpoint[];
+  /** Whether the node knows of the directory and the directory of the node: before, nobody can ask it for a file. */
+  isStarted: boolean;
   /** By digest in hex, those asked for in this life. */
   downloads: Map<string, Download>;
 }
@@ -73,7 +75,9 @@ export class SimulationMachine {
       if (this.running === running) this.#stop(running, running.store.salvage());
       return;
     }
-    if (this.running === running) running.node.start();
+    if (this.running !== running) return;
+    running.node.start();
+    running.isStarted = true;
   }
 
   /** The process is killed, or the machine loses power. */
@@ -130,7 +134,8 @@ export class SimulationMachine {
       onNotice: (notice) => this.#hear(notice),
       linkTo: (parts) => watched = new WatchedTrackerLink(parts, { machine: this, clock, store }),
     });
-    return { clock, store, node, tracker: watched!, endpoints, downloads: new Map() };
+    const downloads = new Map<string, Download>();
+    return { clock, store, node, tracker: watched!, endpoints, isStarted: false, downloads };
   }
 
   #stop(running: Running, salvage: Salvage): void {

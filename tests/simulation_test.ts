@@ -21,6 +21,11 @@ const regressions: { seed: number; steps: number; found: string }[] = [
   { seed: 4300, steps: 60, found: "chunks kept of a file that somebody else completed" },
   { seed: 20_660, steps: 60, found: "the same, under a download" },
   { seed: 21_180, steps: 60, found: "a file combined after its cancelled download, not announced" },
+  {
+    seed: 1_004_122,
+    steps: 60,
+    found: "a file announced that its user removed while it was being combined",
+  },
 ];
 
 Deno.test(`the system keeps its promises through ${seeds} seeds of trouble`, async () => {
