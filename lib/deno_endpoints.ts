@@ -42,19 +42,23 @@ export function openEndpoints(options: OpenOptions): Promise<Endpoints> {
 /** The same for a tracker: all who come are strangers, and they come by the hundred when it starts. */
 export function openTrackerEndpoints(options: OpenOptions): Promise<Endpoints> {
   const limits = { maxHanging: trackerMaxHanging, maxHandshakes: trackerMaxHandshakes };
-  return openAnywhere(options, (tcp) => GuardedTcp.listen({ ...tcp, ...limits }));
+  const acceptedStreams = 1;
+  return openAnywhere(
+    { ...options, acceptedStreams },
+    (tcp) => GuardedTcp.listen({ ...tcp, ...limits }),
+  );
 }
 
 async function openAnywhere<Tcp extends Endpoint>(
-  { host, port, identity }: OpenOptions,
+  { host, ...options }: OpenOptions,
   listenTcp: ListenTcp<Tcp>,
 ): Promise<Endpoints<Tcp>> {
-  if (host !== undefined) return await openBoth({ host, port, identity }, listenTcp);
+  if (host !== undefined) return await openBoth({ ...options, host }, listenTcp);
   try {
-    return await openBoth({ host: anyHost, port, identity }, listenTcp);
+    return await openBoth({ ...options, host: anyHost }, listenTcp);
   } catch (error) {
-    if (await canBind({ host: anyHost, port: 0, identity })) throw error;
-    return await openBoth({ host: anyIpv4Host, port, identity }, listenTcp);
+    if (await canBind({ ...options, host: anyHost, port: 0 })) throw error;
+    return await openBoth({ ...options, host: anyIpv4Host }, listenTcp);
   }
 }
 

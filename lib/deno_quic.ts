@@ -87,16 +87,17 @@ export class QuicEndpoint implements Endpoint {
 
   /** Throws `UserError` when the port can't be had. */
   static listen(options: ListenOptions): QuicEndpoint {
-    const { host, port, identity } = options;
+    const { host, port, identity, acceptedStreams = maxStreams } = options;
+    const accepted = { ...transport, maxConcurrentBidirectionalStreams: acceptedStreams };
     try {
       const endpoint = new Deno.QuicEndpoint({ hostname: host, port });
       const listener = endpoint.listen({
-        ...transport,
+        ...accepted,
         cert: certificateOf(identity),
         key: identity.exportPem(),
         alpnProtocols: [alpnProtocol],
       });
-      return new QuicEndpoint(endpoint, { listener, ...options });
+      return new QuicEndpoint(endpoint, { listener, accepted });
     } catch (error) {
       throw cannotListen({ ip: host, port }, error);
     }
@@ -104,11 +105,11 @@ export class QuicEndpoint implements Endpoint {
 
   private constructor(
     endpoint: Deno.QuicEndpoint,
-    { listener, acceptedStreams = maxStreams }: ListenOptions & { listener: Deno.QuicListener },
+    { listener, accepted }: { listener: Deno.QuicListener; accepted: Deno.QuicTransportOptions },
   ) {
     this.#endpoint = endpoint;
     this.#listener = listener;
-    this.#accepted = { ...transport, maxConcurrentBidirectionalStreams: acceptedStreams };
+    this.#accepted = accepted;
     this.local = addressOf(endpoint.addr);
     void this.#acceptAll();
   }
