@@ -4,7 +4,7 @@
  * at the same time both use the one that was there first.
  */
 import { generateKeyPairSync, randomUUID } from "node:crypto";
-import { dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { messageOf, UserError } from "./errors.ts";
 import { type Identity, identityFromPkcs8 } from "./identity.ts";
 
@@ -15,6 +15,9 @@ const keyDirectoryMode = 0o700;
 
 /** The permissions of everybody else. */
 const othersMask = 0o077;
+
+/** A draft that is so old is of a program that was killed. */
+const staleDraftMs = 60_000;
 
 /** A key is 119 bytes; what is much longer is another file. */
 const maxKeyFileBytes = 4096;
@@ -49,6 +52,7 @@ function createIdentity(path: string): Identity {
   const draft = `${path}.${randomUUID()}.new`;
   try {
     Deno.mkdirSync(dirname(path), { recursive: true, mode: keyDirectoryMode });
+    removeStaleDrafts(path);
     writeDurably(draft, pem);
     publish(draft, path);
   } catch (error) {
@@ -106,6 +110,24 @@ function publish(draft: string, path: string): void {
     if (error instanceof Deno.errors.AlreadyExists) return;
     // A file system without hard links.
     Deno.renameSync(draft, path);
+  }
+}
+
+/** Keys that nobody has ever used, nor will. */
+function removeStaleDrafts(path: string): void {
+  const isDraft = (name: string) =>
+    name.startsWith(`${basename(path)}.`) && /\.[0-9a-f-]{36}\.new$/.test(name);
+  for (const { name, isFile } of Deno.readDirSync(dirname(path))) {
+    const draft = join(dirname(path), name);
+    if (isFile && isDraft(name) && isOlderThan(draft, staleDraftMs)) removeQuietly(draft);
+  }
+}
+
+function isOlderThan(path: string, ms: number): boolean {
+  try {
+    return Date.now() - (Deno.lstatSync(path).mtime?.getTime() ?? Infinity) > ms;
+  } catch {
+    return false;
   }
 }
 

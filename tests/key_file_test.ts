@@ -66,3 +66,21 @@ Deno.test("loadIdentity() says why when the key can't be made or read", () => {
 Deno.test("generateIdentity() makes another one each time", () => {
   assert(generateIdentity().id.join() !== generateIdentity().id.join());
 });
+
+Deno.test("loadIdentity() clears away the keys of programs that were killed, and no other file", () => {
+  inDirectory((directory) => {
+    const path = `${directory}/key.pem`;
+    const uuid = "6f1a2b3c-0000-4000-8000-0123456789ab";
+    const old = new Date(Date.now() - 3_600_000);
+    const names = [
+      `key.pem.${uuid}.new`,
+      `key.pem.${uuid.replace("6", "7")}.new`,
+      "key.pem.txt.new",
+    ];
+    for (const name of names) Deno.writeTextFileSync(`${directory}/${name}`, "");
+    for (const name of [names[0], names[2]]) Deno.utimeSync(`${directory}/${name}`, old, old);
+    loadIdentity(path);
+    const left = [...Deno.readDirSync(directory)].map(({ name }) => name).sort();
+    assertEquals(left, ["key.pem", ...names.slice(1)].sort());
+  });
+});
