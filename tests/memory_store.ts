@@ -23,6 +23,7 @@ import type {
   PartialFile,
   StoreChanges,
   StoredFile,
+  WholeFiles,
 } from "../lib/store.ts";
 
 const roomBytes = 16 * 1024;
@@ -46,9 +47,15 @@ const settled = new WeakMap<Uint8Array, Manifest>();
 export class MemoryStore implements ChunkStore {
   /** While true, every write says that no space is left. */
   failWrites = false;
+  readonly wholes: WholeFiles = {
+    expect: (manifest) => this.#expect(manifest),
+    settle: (digest) => this.#settleWhole(digest),
+  };
   #contents = new Map<string, { manifest: Manifest; bytes: Uint8Array }>();
   #names = new Map<string, string>();
   #unfinished = new Map<string, Unfinished>();
+  /** Files that come whole, and the names of those that have come. */
+  #expected = new Map<string, { manifest: Manifest; name: string | null }>();
   #listeners: ((changes: StoreChanges) => void)[] = [];
   #warned: ((text: string) => void)[] = [];
 
@@ -180,9 +187,24 @@ export class MemoryStore implements ChunkStore {
   }
 
   openChunk(digest: Uint8Array, chunk: number): ChunkWriter {
+    const expected = this.#expected.get(hexOf(digest));
+    if (expected?.name === null) {
+      const { manifest } = expected;
+      return this.#writer(manifest, { chunk, keep: (bytes) => this.#keepWhole(manifest, bytes) });
+    }
     const unfinished = this.#unfinished.get(hexOf(digest));
     if (!unfinished?.manifest) throw new Error("Cannot write a chunk: its file was not begun");
-    const { manifest } = unfinished;
+    const keep = (bytes: Uint8Array) => {
+      unfinished.chunks.set(chunk, bytes);
+      setBit(unfinished.held, chunk);
+    };
+    return this.#writer(unfinished.manifest, { chunk, keep });
+  }
+
+  #writer(
+    manifest: Manifest,
+    { chunk, keep }: { chunk: number; keep(bytes: Uint8Array): void },
+  ): ChunkWriter {
     const bytes = new Uint8Array(chunkLengthOf(manifest.length, chunk));
     const room = new Uint8Array(roomBytes);
     let length = 0;
@@ -195,13 +217,34 @@ export class MemoryStore implements ChunkStore {
       },
       finish: () => {
         const isRight = length === bytes.length && this.isRight(manifest, chunk, bytes);
-        if (!isRight) return Promise.resolve("corrupt");
-        unfinished.chunks.set(chunk, bytes);
-        setBit(unfinished.held, chunk);
-        return Promise.resolve("stored");
+        if (isRight) keep(bytes);
+        return Promise.resolve(isRight ? "stored" : "corrupt");
       },
       discard: () => {},
     };
+  }
+
+  #expect(manifest: Manifest): boolean {
+    const hex = hexOf(manifest.digest);
+    const isHere = this.#contents.has(hex) || this.#unfinished.has(hex);
+    if (isHere || chunkCountOf(manifest.length) !== 1) return false;
+    this.#expected.set(hex, { manifest, name: null });
+    return true;
+  }
+
+  #settleWhole(digest: Uint8Array): string | null {
+    const hex = hexOf(digest);
+    const name = this.#expected.get(hex)?.name ?? null;
+    this.#expected.delete(hex);
+    return name;
+  }
+
+  #keepWhole(manifest: Manifest, bytes: Uint8Array): void {
+    const hex = hexOf(manifest.digest);
+    if (this.#contents.has(hex)) return;
+    const name = this.#add(manifest, bytes);
+    const expected = this.#expected.get(hex);
+    if (expected) expected.name = name;
   }
 
   combine(digest: Uint8Array): Promise<string> {
@@ -222,11 +265,17 @@ export class MemoryStore implements ChunkStore {
     for (const [chunk, part] of unfinished.chunks) {
       bytes.set(part, chunkOffsetOf(manifest.length, chunk));
     }
+    this.#unfinished.delete(hex);
+    return this.#add(manifest, bytes);
+  }
+
+  /** Puts it under a free name, which it returns. */
+  #add(manifest: Manifest, bytes: Uint8Array): string {
+    const hex = hexOf(manifest.digest);
     const name = freeName(localName(manifest.name), (candidate) => this.#names.has(candidate));
     settled.set(bytes, manifest);
     this.#contents.set(hex, { manifest, bytes });
     this.#names.set(name, hex);
-    this.#unfinished.delete(hex);
     return name;
   }
 
