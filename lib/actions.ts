@@ -237,6 +237,8 @@ const checkTitles: Record<DoctorCheck["check"], string> = {
   "public-address": "public address",
   "listen-port": "port to listen on",
   "nat": "nat",
+  "open-port": "port from outside",
+  "clock-skew": "tracker's clock",
   "directory": "directory",
   "disk-space": "disk space",
   "keys": "keys",

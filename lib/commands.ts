@@ -143,8 +143,9 @@ const table = {
     details: [
       "Tries the port to listen on and the tracker over QUIC and over TCP, and says",
       "what the public address is, whether UDP and IPv6 work, what the NAT in between",
-      "is, and which peers can be reached directly through it; then the directory and",
-      "its disk. Ends with what to do about what it found.",
+      "is, and which peers can be reached directly through it. Has the tracker dial",
+      "back, which tells whether the port is open from outside, and compares clocks;",
+      "then the directory and its disk. Ends with what to do about what it found.",
     ],
     examples: [],
     programExamples: ["--tracker p2p://203.0.113.5:7400/KEY doctor"],

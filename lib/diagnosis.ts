@@ -2,18 +2,25 @@
  * What `peer doctor` says: from what was found out to a verdict in plain words. Finding out is `doctor.ts`.
  */
 import { formatAddress, isIPv6, isLoopback, isPrivate, type SocketAddress } from "./address.ts";
+import type { CheckupAnswer } from "./checkup_messages.ts";
 import type { UserError } from "./errors.ts";
 import { formatDuration } from "./format.ts";
 import type { NatClass } from "./nat.ts";
 import type { DoctorCheck } from "./peer_factory.ts";
 import type { TransportKind } from "./ports.ts";
 
+/** By a tracker that let us in. */
+export interface Seen {
+  tracker: SocketAddress;
+  observed: SocketAddress;
+}
+
 /** How it went to ask the tracker over one transport. */
 export interface Visit {
   kind: TransportKind;
   /** From the first packet to being let in, or to giving up. */
   milliseconds: number;
-  outcome: { tracker: SocketAddress; observed: SocketAddress } | UserError;
+  outcome: Seen | UserError;
 }
 
 /** The port to listen on. */
@@ -129,6 +136,56 @@ export function natCheck(natClass: NatClass, quic: Visit): DoctorCheck {
     return { check, outcome: "unknown", detail };
   }
   return { check, ...natVerdicts[natClass] };
+}
+
+/** What the tracker's probe port said of ports that it dialled. */
+export interface Checkup {
+  /** Null: it gave none. */
+  answer: CheckupAnswer | null;
+  /** Where this peer listens. */
+  port: number;
+  /** Where the tracker sees this peer. */
+  observed: SocketAddress;
+  /** This machine's clock when the answer came: milliseconds since 1970. */
+  wallTime: number;
+}
+
+/** Null: there was nobody to ask. */
+export function openPortCheck(checkup: Checkup | null): DoctorCheck {
+  const check = "open-port";
+  const unknown = (detail: string): DoctorCheck => ({ check, outcome: "unknown", detail });
+  if (checkup === null) return unknown("only a tracker that is reached by UDP can try it");
+  const { answer, port, observed } = checkup;
+  if (answer === null) return unknown("this tracker tries no ports");
+  if (answer.tcp === "busy") return unknown("the tracker has tried often: ask again in a minute");
+  const [tcp, quic] = [answer.tcp === "reached", answer.quic === "reached"];
+  const from = isWithin(observed) ? "in this network" : "from outside";
+  if (!tcp && !quic) {
+    const detail = `closed ${from}: peers reach this one by hole punching or relay, a little later`;
+    return { check, outcome: "bad", detail };
+  }
+  const open = tcp && quic ? "TCP and UDP" : tcp ? "TCP, not for UDP" : "UDP, not for TCP";
+  return { check, outcome: "good", detail: `${port} is open ${from} for ${open}` };
+}
+
+/** A difference that comes of the way alone. */
+const unnoticedSkewMs = 2_000;
+
+/** Beyond it one of two clocks is wrong, not merely inexact. */
+const wrongSkewMs = 5 * 60_000;
+
+export function skewCheck(checkup: Checkup | null): DoctorCheck {
+  const check = "clock-skew";
+  if (!checkup?.answer) {
+    return { check, outcome: "unknown", detail: "the tracker doesn't tell" };
+  }
+  const skewMs = checkup.answer.wallTime - checkup.wallTime;
+  const amount = Math.abs(skewMs);
+  if (amount <= unnoticedSkewMs) return { check, outcome: "good", detail: "the same as here" };
+  const than = skewMs > 0 ? "ahead of" : "behind";
+  const detail = `${formatDuration(amount / 1000)} ${than} this machine's`;
+  if (amount <= wrongSkewMs) return { check, outcome: "good", detail };
+  return { check, outcome: "bad", detail: `${detail}: one of the two is wrong` };
 }
 
 /** Whether whoever sees us so is on this side of any NAT. */

@@ -5,28 +5,34 @@
  * It joins the tracker twice, over QUIC and over TCP, each time under a key made for the occasion and with nothing to
  * share: a peer that runs with the directory's own key is left in peace.
  */
-import { canonicalIp } from "./address.ts";
+import { canonicalIp, parseAddress } from "./address.ts";
 import { systemClock, systemRandom } from "./deno_clock.ts";
 import { type Endpoints, openEndpoints, resolveHost } from "./deno_endpoints.ts";
 import { linkOf } from "./deno_visit.ts";
 import {
   addressCheck,
+  type Checkup,
   ipv6Check,
   type ListenPort,
   natCheck,
+  openPortCheck,
   portCheck,
+  skewCheck,
   trackerCheck,
   udpCheck,
   type Visit,
 } from "./diagnosis.ts";
 import { messageOf, UserError } from "./errors.ts";
-import type { Identity } from "./identity.ts";
+import type { PeerStatus } from "./control.ts";
+import { decodeId, type Identity } from "./identity.ts";
 import type { JoinLink } from "./join_link.ts";
 import { generateIdentity } from "./key_file.ts";
 import { classifyNat, type NatClass } from "./nat.ts";
 import { NatDiscovery } from "./nat_discovery.ts";
 import type { DoctorCheck, DoctorOptions } from "./peer_factory.ts";
+import type { PeerSettings } from "./options.ts";
 import type { Endpoint } from "./ports.ts";
+import { askCheckup } from "./probe_client.ts";
 import type { LocalPeer } from "./tracker_client.ts";
 import { type JoinedTracker, TrackerLink } from "./tracker_link.ts";
 
@@ -47,7 +53,7 @@ export async function examineNetwork(
     onCheck(ipv6Check(ips));
     const common = { link, endpoints, signal, ips };
     const tcpVisiting = visit("tcp", common);
-    const { visit: quic, natClass } = await visit("quic", common);
+    const { visit: quic, natClass, probePort } = await visit("quic", common);
     onCheck(trackerCheck(quic));
     const { visit: tcp } = await tcpVisiting;
     onCheck(trackerCheck(tcp));
@@ -55,13 +61,22 @@ export async function examineNetwork(
     onCheck(udpCheck(quic, tcp));
     onCheck(addressCheck([quic, tcp], ips));
     onCheck(natCheck(natClass, quic));
+    const checkup = await checkUp(quic, { ...common, running, settings, probePort });
+    signal.throwIfAborted();
+    onCheck(openPortCheck(checkup));
+    onCheck(skewCheck(checkup));
   } finally {
     await endpoints.close();
   }
 }
 
+/** With the id that whoever dials them meets. */
+interface DoctorEndpoints extends Endpoints {
+  id: Uint8Array;
+}
+
 interface Opened {
-  endpoints: Endpoints;
+  endpoints: DoctorEndpoints;
   /** Why the port that was asked for can't be had; then it is another one. */
   refusal: UserError | null;
 }
@@ -69,12 +84,16 @@ interface Opened {
 async function openWanted(port: number | null): Promise<Opened> {
   const identity = generateIdentity();
   try {
-    return { endpoints: await openEndpoints({ port: port ?? 0, identity }), refusal: null };
+    return { endpoints: await openAs(identity, port ?? 0), refusal: null };
   } catch (error) {
     if (port === null) throw error;
     const refusal = userErrorOf(error);
-    return { endpoints: await openEndpoints({ port: 0, identity }), refusal };
+    return { endpoints: await openAs(identity, 0), refusal };
   }
+}
+
+async function openAs(identity: Identity, port: number): Promise<DoctorEndpoints> {
+  return { ...await openEndpoints({ port, identity }), id: identity.id };
 }
 
 function portFound(
@@ -96,7 +115,7 @@ function localIps(): string[] {
 
 interface VisitOptions {
   link: JoinLink;
-  endpoints: Endpoints;
+  endpoints: DoctorEndpoints;
   signal: AbortSignal;
   ips: readonly string[];
 }
@@ -105,6 +124,8 @@ interface Visited {
   visit: Visit;
   /** "unknown" over TCP. */
   natClass: NatClass;
+  /** The tracker's; 0: it has none. */
+  probePort: number;
 }
 
 /** Joins the tracker over one transport, and leaves it. Never rejects. */
@@ -120,10 +141,12 @@ async function visit(kind: "quic" | "tcp", options: VisitOptions): Promise<Visit
     await tracker.connect({ signal: options.signal });
     const milliseconds = systemClock.now() - startedMs;
     const natClass = await nat?.found(options.signal) ?? "unknown";
-    return { visit: { kind, milliseconds, outcome: outcomeOf(joined) }, natClass };
+    const probePort = probePortOf(joined);
+    return { visit: { kind, milliseconds, outcome: outcomeOf(joined) }, natClass, probePort };
   } catch (error) {
     const milliseconds = systemClock.now() - startedMs;
-    return { visit: { kind, milliseconds, outcome: userErrorOf(error) }, natClass: "unknown" };
+    const failed = { kind, milliseconds, outcome: userErrorOf(error) };
+    return { visit: failed, natClass: "unknown", probePort: 0 };
   } finally {
     nat?.close();
     await tracker.goodbye();
@@ -145,6 +168,46 @@ function trackerOver(endpoint: Endpoint, identity: Identity, link: JoinLink): Tr
 function outcomeOf(joined: JoinedTracker | null): Visit["outcome"] {
   if (joined === null) return new UserError("unreachable", "the tracker left at once");
   return { tracker: joined.tracker, observed: joined.observed };
+}
+
+function probePortOf(joined: JoinedTracker | null): number {
+  return joined?.probePort ?? 0;
+}
+
+interface CheckupOptions extends VisitOptions, Pick<DoctorOptions, "running" | "settings"> {
+  probePort: number;
+}
+
+/** Has the tracker dial our ports, or those of the peer that runs. Null if there is nobody to ask; never rejects. */
+async function checkUp(
+  { outcome }: Visit,
+  { link, endpoints, running, settings, probePort }: CheckupOptions,
+): Promise<Checkup | null> {
+  if (outcome instanceof Error || probePort === 0) return null;
+  const { observed } = outcome;
+  const ports = running === null
+    ? { peer: endpoints.id, quicPort: observed.port, tcpPort: endpoints.port }
+    : portsOf(running, settings);
+  if (ports === null) return null;
+  void letInAndOut(endpoints.quic);
+  void letInAndOut(endpoints.tcp);
+  const probe = { ip: outcome.tracker.ip, port: probePort };
+  const ask = { endpoint: endpoints.quic, link, identity: generateIdentity(), clock: systemClock };
+  const answer = await askCheckup(probe, { type: "checkup", ...ports }, ask).catch(() => null);
+  return { answer, port: ports.tcpPort, observed, wallTime: systemClock.wallTime() };
+}
+
+/** Null if the running peer doesn't know where it is seen. */
+function portsOf({ peer, address, trackerVia }: PeerStatus, { port }: PeerSettings) {
+  if (address === null) return null;
+  const seen = parseAddress(address).port;
+  const quicPort = trackerVia === "quic" ? seen : port ?? 0;
+  return { peer: decodeId(peer), quicPort, tcpPort: port ?? quicPort };
+}
+
+/** Whoever dials sees that somebody is there, which is all. */
+async function letInAndOut(endpoint: Endpoint): Promise<void> {
+  for (let next = await endpoint.accept(); next; next = await endpoint.accept()) next.close();
 }
 
 interface NatWatchOptions extends VisitOptions {

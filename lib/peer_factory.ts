@@ -82,6 +82,8 @@ export interface DoctorCheck {
     | "public-address"
     | "listen-port"
     | "nat"
+    | "open-port"
+    | "clock-skew"
     | "directory"
     | "disk-space"
     | "keys"

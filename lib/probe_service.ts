@@ -1,14 +1,18 @@
 /**
  * The tracker's second QUIC port: tells a peer, once it has proven itself as at the first, at which address that
  * port sees it. From the two answers the peer learns what its NAT does (`nat.ts`). Where it comes over another IP
- * family than to the first port, the tracker learns of one more address of it.
+ * family than to the first port, the tracker learns of one more address of it. Who asks for a checkup is dialled, too
+ * (`dial_back.ts`).
  *
- * A connection gets one message, and `answerMs` for everything. Bounded are the connections at a time, in all and
+ * A connection gets that one message, and an answer, and `answerMs` for everything. Bounded are the connections at a time, in all and
  * from one network, and how often one network may come.
  */
 import { isLoopback, type SocketAddress } from "./address.ts";
+import { decodeCheckupRequest, encodeCheckupAnswer } from "./checkup_messages.ts";
 import { maxHandshakeFrameBytes } from "./constants.ts";
-import { acceptFrom } from "./framed_stream.ts";
+import type { DialBack } from "./dial_back.ts";
+import { ProtocolError } from "./errors.ts";
+import { acceptFrom, type FramedStream } from "./framed_stream.ts";
 import type { Applicant, Refusal } from "./handshake.ts";
 import { NetworkCounter, networkOf } from "./network_counter.ts";
 import type { Clock, Connection, Endpoint, Random } from "./ports.ts";
@@ -31,6 +35,8 @@ export interface ProbeServiceOptions {
   admit(applicant: Applicant): "welcome" | Refusal;
   /** Somebody has proven to be `id` and is seen at `observed`. */
   onSeen?(id: Uint8Array, observed: SocketAddress): void;
+  /** Absent: nobody is dialled. */
+  dialBack?: DialBack | undefined;
   clock: Clock;
   random: Random;
 }
@@ -78,6 +84,7 @@ export class ProbeService {
       const observed = connection.remote;
       onSeen?.(peerId, observed);
       await stream.write(encodeTrackerResponse({ type: "heartbeat", sent: 0, observed }));
+      await this.#checkUp(stream, ip);
       await connection.closed;
     } catch {
       connection.close();
@@ -86,5 +93,15 @@ export class ProbeService {
       this.#connections.delete(connection);
       this.#perNetwork.add(ip, -1);
     }
+  }
+
+  /** Most hang up without a question. */
+  async #checkUp(stream: FramedStream, ip: string): Promise<void> {
+    const { dialBack } = this.#options;
+    const frame = await stream.read();
+    if (frame === null) return;
+    if (frame.kind !== "whole" || !dialBack) throw new ProtocolError("unexpected", "not answered");
+    const request = decodeCheckupRequest(frame.type, frame.payload);
+    await stream.write(encodeCheckupAnswer(await dialBack.check(ip, request)));
   }
 }

@@ -1,15 +1,21 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import type { Reach } from "../lib/checkup_messages.ts";
+import { openEndpoints } from "../lib/deno_endpoints.ts";
 import {
   addressCheck,
+  type Checkup,
   ipv6Check,
   natCheck,
+  openPortCheck,
   portCheck,
+  skewCheck,
   trackerCheck,
   udpCheck,
   type Visit,
 } from "../lib/diagnosis.ts";
 import { examineNetwork } from "../lib/doctor.ts";
 import { UserError } from "../lib/errors.ts";
+import { encodeId } from "../lib/identity.ts";
 import { formatJoinLink, type JoinLink } from "../lib/join_link.ts";
 import { generateIdentity } from "../lib/key_file.ts";
 import { classifyNat } from "../lib/nat.ts";
@@ -33,7 +39,9 @@ Deno.test("doctor finds a tracker by QUIC and by TCP, and says how it is seen", 
     assertEquals(checks.get("udp")?.outcome, "good");
     assertMatch(checks.get("public-address")!.detail, /^127\.0\.0\.1:\d+ for the tracker/);
     assertEquals(checks.get("listen-port")?.outcome, "good");
-    assertEquals(checks.size, 7);
+    assertMatch(checks.get("open-port")!.detail, /^\d+ is open in this network for TCP and UDP$/);
+    assertEquals(checks.get("clock-skew")?.detail, "the same as here");
+    assertEquals(checks.size, 9);
     assertEquals(node.statistics.peers, 0, "it has left the tracker");
   }));
 
@@ -92,6 +100,26 @@ Deno.test("doctor leaves a running peer its port, and asks its tracker", () =>
     assertEquals(checks.get("tracker-quic")?.outcome, "good");
   }));
 
+Deno.test("doctor has the tracker dial the peer that runs, by its own key", () =>
+  withTracker(async ({ link, linkText }) => {
+    const identity = generateIdentity();
+    const endpoints = await openEndpoints({ port: 0, identity });
+    const status = {
+      ...{ peer: encodeId(identity.id), link: linkText, trackerVia: "quic" as const },
+      ...{ tracker: "connected" as const, files: 0, bytes: 0, incomplete: 0 },
+      ...{ address: `127.0.0.1:${endpoints.port}`, downloads: [], uploads: [] },
+    };
+    const open = await examined(link, { running: status });
+    assertMatch(open.get("open-port")!.detail, new RegExp(`^${endpoints.port} is open .*UDP$`));
+    const other = await examined(link, {
+      running: { ...status, peer: encodeId(generateIdentity().id) },
+    });
+    assertEquals(other.get("open-port")?.outcome, "bad", "somebody else's port isn't this peer's");
+    const lost = await examined(link, { running: { ...status, address: null } });
+    assertEquals(lost.get("open-port")?.outcome, "unknown");
+    await endpoints.close();
+  }));
+
 Deno.test("doctor says that nobody is there", async () => {
   const port = freePort();
   const { id } = generateIdentity();
@@ -147,6 +175,38 @@ Deno.test("a diagnosis has a verdict on every class of NAT", () => {
   assertEquals(natCheck("open", quic).outcome, "good");
   assertEquals(natCheck("unknown", lost("quic")).outcome, "unknown");
   assertEquals(natCheck("open", seen("quic", "127.0.0.1")).outcome, "unknown");
+});
+
+Deno.test("a diagnosis tells open from closed ports, and who can't tell", () => {
+  const observed = { ip: "198.51.100.7", port: 40_000 };
+  const checkup = (tcp: Reach, quic: Reach, skewMs = 0): Checkup => ({
+    answer: { type: "checked", wallTime: 1e12 + skewMs, quic, tcp },
+    ...{ port: 7401, observed, wallTime: 1e12 },
+  });
+  const said = (tcp: Reach, quic: Reach) => {
+    const { outcome, detail } = openPortCheck(checkup(tcp, quic));
+    return `${outcome}: ${detail}`;
+  };
+  assertEquals(said("reached", "reached"), "good: 7401 is open from outside for TCP and UDP");
+  assertEquals(said("reached", "untried"), "good: 7401 is open from outside for TCP, not for UDP");
+  assertMatch(said("unreached", "reached"), /^good: .* for UDP, not for TCP$/);
+  assertMatch(said("unreached", "unreached"), /^bad: closed from outside/);
+  assertMatch(said("busy", "busy"), /^unknown: .*in a minute$/);
+  const silent = { ...checkup("reached", "reached"), answer: null };
+  for (const nobody of [null, silent]) {
+    assertEquals([openPortCheck(nobody).outcome, skewCheck(nobody).outcome], [
+      "unknown",
+      "unknown",
+    ]);
+  }
+  const skew = (ms: number) => skewCheck(checkup("reached", "reached", ms));
+  assertEquals(skew(1_500).detail, "the same as here");
+  assertEquals(skew(-90_000), {
+    check: "clock-skew",
+    outcome: "good",
+    detail: "1 min 30 s behind this machine's",
+  });
+  assertEquals(skew(4_000_000).outcome, "bad");
 });
 
 Deno.test("a diagnosis says how long it took, and what to do", () => {

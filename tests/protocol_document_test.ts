@@ -1,5 +1,13 @@
 import { assert, assertEquals } from "@std/assert";
 import * as bitfield from "../lib/bitfield.ts";
+import {
+  type CheckupAnswer,
+  type CheckupRequest,
+  decodeCheckupAnswer,
+  decodeCheckupRequest,
+  encodeCheckupAnswer,
+  encodeCheckupRequest,
+} from "../lib/checkup_messages.ts";
 import * as constants from "../lib/constants.ts";
 import { ProtocolError } from "../lib/errors.ts";
 import { frameHeaderBytes } from "../lib/frames.ts";
@@ -41,6 +49,18 @@ const trackerResponse: Language<trackerMessages.TrackerResponse> = {
   encode: trackerMessages.encodeTrackerResponse,
   decode: trackerMessages.decodeTrackerResponse,
   limits: { maxFrameBytes: constants.maxTrackerFrameBytes },
+};
+
+const checkupRequest: Language<CheckupRequest> = {
+  encode: encodeCheckupRequest,
+  decode: decodeCheckupRequest,
+  limits: { maxFrameBytes: constants.maxHandshakeFrameBytes },
+};
+
+const checkupAnswer: Language<CheckupAnswer> = {
+  encode: encodeCheckupAnswer,
+  decode: decodeCheckupAnswer,
+  limits: { maxFrameBytes: constants.maxHandshakeFrameBytes },
 };
 
 const group: Language<GroupMessage> = {
@@ -91,14 +111,21 @@ Deno.test("the vectors to the tracker hold", () =>
 Deno.test("the vectors from the tracker hold", () =>
   checkLanguage("tracker-response", trackerResponse));
 
+Deno.test("the vectors of a checkup hold", () => {
+  checkLanguage("checkup-request", checkupRequest);
+  checkLanguage("checkup-answer", checkupAnswer);
+});
+
 Deno.test("the vectors between peers hold", () => checkLanguage("peer", peer));
 
 Deno.test("the vectors between trackers hold", () => checkLanguage("group", group));
 
 Deno.test("types are distinct over all languages, and the tables have no other", () => {
-  const hexes = ["handshake", "tracker-request", "tracker-response", "peer", "group"].map((name) =>
-    new Set(vectorsOf(name).map(({ hex }) => codeOf(hex)))
-  );
+  const languages = [
+    ...["handshake", "tracker-request", "tracker-response"],
+    ...["checkup-request", "checkup-answer", "peer", "group"],
+  ];
+  const hexes = languages.map((name) => new Set(vectorsOf(name).map(({ hex }) => codeOf(hex))));
   const codes = [...hexes.flatMap((each) => [...each]), dataFrameType];
   assertEquals(codes.length, new Set(codes).size);
   const listed = tableRows("type").map(([code]) => Number(code));

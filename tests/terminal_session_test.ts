@@ -258,7 +258,7 @@ Deno.test("piped lines with --json give one record per line and no other word", 
     const events = lines.flatMap(parsedLine).map((record) => record["event"]);
     assertEquals(events[0], "ready");
     assert(events.indexOf("complete") < events.indexOf("status"), events.join(" "));
-    assertEquals(lines.flatMap(parsedLine).filter((record) => "check" in record).length, 11);
+    assertEquals(lines.flatMap(parsedLine).filter((record) => "check" in record).length, 13);
   }));
 
 Deno.test({
