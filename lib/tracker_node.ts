@@ -3,12 +3,11 @@
  * session for each peer over the state that all share.
  *
  * Bounded are: connections in all and for one network, handshakes under way, what waits to be sent to a peer
- * that doesn't read. A connection on which nothing is said costs a timer and ends by it: the handshake's
- * (`handshake.ts`), the join's or the silence's (`tracker_session.ts`).
+ * that doesn't read. A connection on which nothing is said ends by a timer: the handshake's (`handshake.ts`), the
+ * join's or the silence's (`tracker_session.ts`). The timers of all connections are one queue's (`timer_queue.ts`).
  */
 import { isLoopback, type SocketAddress } from "./address.ts";
 import { heartbeatMs, maxTrackerFrameBytes } from "./constants.ts";
-import type { DialBack } from "./dial_back.ts";
 import { serveEcho } from "./echo_service.ts";
 import { ProtocolError } from "./errors.ts";
 import { acceptFrom, type FramedStream } from "./framed_stream.ts";
@@ -31,6 +30,7 @@ import {
   type TrackerResponse,
 } from "./tracker_messages.ts";
 import { isFailure } from "./tracker_failure.ts";
+import { TimerQueue } from "./timer_queue.ts";
 import { TrackerSession, type TrackerSessionEvent } from "./tracker_session.ts";
 import { type TrackerLimits, trackerLimits, TrackerState } from "./tracker_state.ts";
 import type { TrackerStore } from "./tracker_store.ts";
@@ -60,8 +60,14 @@ const maxWorkDebtMs = 10_000;
 const pauseAtQueuedBytes = 512 * 1024;
 const maxQueuedBytes = 2 * 1024 * 1024;
 
-/** Messages for which it doesn't matter where the peer is, and there are many of them. */
-const toldFromAnywhere: ReadonlySet<string> = new Set(["announce", "have", "withdraw"]);
+/** Messages for which it matters where the peer is: it is costly to look, and most messages come by the thousand. */
+const toldFromSomewhere: ReadonlySet<string> = new Set([
+  "join",
+  "introduce",
+  "relay",
+  "probing",
+  "heartbeat",
+]);
 
 /** Of an epoch: fewer than a safe integer has. */
 const epochBytes = 6;
@@ -120,8 +126,6 @@ export interface NatServices {
   probe?: Endpoint | undefined;
   echo?: DatagramSocket | undefined;
   relay?: Relay | undefined;
-  /** Dials who wants to know whether it can be reached. */
-  dialBack?: DialBack | undefined;
 }
 
 export interface TrackerNodeStatistics {
@@ -160,6 +164,8 @@ export class TrackerNode {
   readonly #workLimiter: KeyedRateLimiter;
   readonly #guessLimiter: KeyedRateLimiter;
   readonly #handshakesPerNetwork = new NetworkCounter();
+  readonly #patience: TimerQueue;
+  readonly #host: PeerHost;
   #expiry: Timer | null = null;
   #closing: Promise<void> | null = null;
 
@@ -178,6 +184,8 @@ export class TrackerNode {
     this.#guessLimiter = new KeyedRateLimiter({ ...guessRate, maxKeys });
     this.#requestLimiter = new KeyedRateLimiter({ ...requestRate, maxKeys });
     this.#statementLimiter = new KeyedRateLimiter({ ...statementRate, maxKeys });
+    this.#patience = new TimerQueue(options.clock);
+    this.#host = this.#hostOf(options.clock);
   }
 
   get statistics(): TrackerNodeStatistics {
@@ -240,12 +248,11 @@ export class TrackerNode {
   }
 
   #startNatServices(): void {
-    const { id, clock, random, nat: { probe, echo, dialBack } = {} } = this.#options;
+    const { id, clock, random, nat: { probe, echo } = {} } = this.#options;
     const admit = (applicant: Applicant) => this.#admit(applicant, "probe");
     const onSeen = (peer: Uint8Array, observed: SocketAddress) =>
       this.#joined.get(peer.toHex())?.seeAlso(observed);
-    const service = { id, clock, random, admit, onSeen, dialBack };
-    if (probe) void new ProbeService(service).serve(probe);
+    if (probe) void new ProbeService({ id, clock, random, admit, onSeen }).serve(probe);
     if (echo) void serveEcho(echo, clock);
   }
 
@@ -272,30 +279,29 @@ export class TrackerNode {
   async #serve(connection: Connection): Promise<void> {
     const peer = await this.#letIn(connection);
     if (peer === null) return;
-    const { ip } = connection.remote;
     this.#connections.add(peer);
-    this.#perNetwork.add(ip, 1);
-    this.#perBlock.add(ip, 1);
-    try {
-      await peer.run();
-    } finally {
-      this.#perNetwork.add(ip, -1);
-      this.#perBlock.add(ip, -1);
-      this.#connections.delete(peer);
-      if (this.#joined.get(peer.key) === peer) this.#joined.delete(peer.key);
-    }
+    this.#perNetwork.add(peer.ip, 1);
+    this.#perBlock.add(peer.ip, 1);
+    peer.start();
+  }
+
+  #forget(peer: PeerConnection): void {
+    this.#perNetwork.add(peer.ip, -1);
+    this.#perBlock.add(peer.ip, -1);
+    this.#connections.delete(peer);
+    if (this.#joined.get(peer.key) === peer) this.#joined.delete(peer.key);
   }
 
   /** The handshake. Null if it failed, whatever the reason: the dialler was told, and nobody else can act. */
   async #letIn(connection: Connection): Promise<PeerConnection | null> {
-    const { id, clock, random } = this.#options;
+    const { id, random } = this.#options;
     const { ip } = connection.remote;
     this.#handshaking.enter(connection, ip)?.close();
     this.#handshakesPerNetwork.add(ip, 1);
     try {
       const { peerId, stream } = await acceptFrom(connection, {
         id,
-        clock,
+        clock: this.#patience,
         random,
         admit: (applicant) => this.#admit(applicant, "tracker"),
         limitsOf: () => ({ maxFrameBytes: maxTrackerFrameBytes }),
@@ -348,19 +354,19 @@ export class TrackerNode {
       isGrouped: this.#group !== null,
       trackerIp: this.#options.trackerIp,
     });
-    const onEvent = (event: TrackerSessionEvent) => this.#handleEvent(event, peer);
-    const peer = new PeerConnection({
-      key: id.toHex(),
-      connection,
-      stream,
-      session,
+    return new PeerConnection(this.#host, { key: id.toHex(), connection, stream, session });
+  }
+
+  #hostOf(clock: Clock): PeerHost {
+    return {
       clock,
-      onEvent,
+      patience: this.#patience,
       workLimiter: this.#workLimiter,
+      onEvent: (event, peer) => this.#handleEvent(event, peer),
+      onClosed: (peer) => this.#forget(peer),
       beforeIntroduction: (other) => this.#joined.get(other.toHex())?.observe(),
       onMessage: (type) => this.#messages[type] = (this.#messages[type] ?? 0) + 1,
-    });
-    return peer;
+    };
   }
 
   #handleEvent(event: TrackerSessionEvent, peer: PeerConnection): void {
@@ -402,27 +408,40 @@ export class TrackerNode {
   }
 }
 
-interface PeerConnectionOptions {
-  /** The peer's id in hex. */
-  key: string;
-  connection: Connection;
-  stream: FramedStream;
-  session: TrackerSession;
-  clock: Clock;
-  onEvent(event: TrackerSessionEvent): void;
+/** What all connections have in common. */
+interface PeerHost {
+  readonly clock: Clock;
+  /** For timers that hardly ever come true. */
+  readonly patience: Clock;
   /** Counts the work that peers make, by the block that they are in. */
-  workLimiter: KeyedRateLimiter;
+  readonly workLimiter: KeyedRateLimiter;
+  onEvent(event: TrackerSessionEvent, peer: PeerConnection): void;
+  /** The connection is closed. */
+  onClosed(peer: PeerConnection): void;
   /** This peer is about to be introduced to `other`. */
   beforeIntroduction(other: Uint8Array): void;
   /** A message of this type has come. */
   onMessage(type: string): void;
 }
 
+interface PeerParts {
+  /** The peer's id in hex. */
+  key: string;
+  connection: Connection;
+  stream: FramedStream;
+  session: TrackerSession;
+}
+
 /** One peer's connection: carries messages between stream and session until one of them ends. */
 class PeerConnection {
   readonly key: string;
-  readonly #options: PeerConnectionOptions;
-  readonly #ended = Promise.withResolvers<void>();
+  /** Where it was when it came. */
+  readonly ip: string;
+  readonly #host: PeerHost;
+  readonly #connection: Connection;
+  readonly #stream: FramedStream;
+  readonly #session: TrackerSession;
+  readonly #onTime = () => this.#handleTimeout();
   #isOver = false;
   /** Until when nothing is read: its network has made much work. */
   #readsAt = -Infinity;
@@ -431,52 +450,50 @@ class PeerConnection {
   #hangingUp: Promise<void> | null = null;
   #timer: Timer | null = null;
 
-  constructor(options: PeerConnectionOptions) {
-    this.key = options.key;
-    this.#options = options;
+  constructor(host: PeerHost, { key, connection, stream, session }: PeerParts) {
+    this.key = key;
+    this.ip = connection.remote.ip;
+    this.#host = host;
+    this.#connection = connection;
+    this.#stream = stream;
+    this.#session = session;
   }
 
-  /** Resolves when the connection is closed. Never rejects. */
-  async run(): Promise<void> {
-    const { connection, session } = this.#options;
+  start(): void {
     this.#armTimer();
+    void this.#connection.closed.then(() => this.#close());
     void this.#readAll();
-    await Promise.race([this.#ended.promise, connection.closed]);
-    await this.#hangUp();
-    this.#timer?.cancel();
-    session.disconnect();
   }
 
   deliver(message: TrackerResponse): void {
-    this.#options.session.deliver(message);
+    this.#session.deliver(message);
     this.#drain();
   }
 
   /** The peer has come to the probe port from there. */
   seeAlso(observed: SocketAddress): void {
-    this.#options.session.seeAlso(observed);
+    this.#session.seeAlso(observed);
   }
 
   /** Looks where the peer is: its NAT may have changed that. */
   observe(): void {
-    const { connection, session } = this.#options;
-    session.observe(connection.remote);
+    this.#session.observe(this.#connection.remote);
   }
 
   replace(): void {
-    this.#options.session.replace();
+    this.#session.replace();
     this.#drain();
   }
 
   /** Says goodbye and resolves when the connection is closed, soon. */
   async shutDown(): Promise<void> {
-    this.#options.session.shutDown();
+    this.#session.shutDown();
     this.#drain();
     await this.#hangUp();
   }
 
   async #readAll(): Promise<void> {
-    const { stream, session } = this.#options;
+    const stream = this.#stream;
     try {
       for (
         let frame = await stream.read();
@@ -489,96 +506,107 @@ class PeerConnection {
         if (this.#isTooFast()) await this.#slowDown();
       }
     } catch (error) {
-      if (error instanceof ProtocolError) session.refuse(error);
+      if (error instanceof ProtocolError) this.#session.refuse(error);
       this.#drain();
     }
-    this.#ended.resolve();
+    this.#end();
   }
 
   #handleFrame(type: number, payload: Uint8Array): void {
-    const { session, clock, beforeIntroduction, onMessage } = this.#options;
+    const host = this.#host;
     const message = decodeTrackerRequest(type, payload);
-    onMessage(message.type);
-    if (!toldFromAnywhere.has(message.type)) this.observe();
-    if (message.type === "introduce") beforeIntroduction(message.peer);
+    host.onMessage(message.type);
+    if (toldFromSomewhere.has(message.type)) this.observe();
+    if (message.type === "introduce") host.beforeIntroduction(message.peer);
     if (message.type === "announce" || message.type === "list") this.#checkDebt();
     if (message.type === "announce") this.#countWork(message.files.length);
-    this.#nowMs = clock.now();
-    session.handleInput(message, this.#nowMs);
+    this.#nowMs = host.clock.now();
+    this.#session.handleInput(message, this.#nowMs);
     this.#drain();
   }
 
   #isTooFast(): boolean {
-    const { stream, session } = this.#options;
-    return stream.queuedBytes > pauseAtQueuedBytes || session.pauseMs > 0 ||
+    return this.#stream.queuedBytes > pauseAtQueuedBytes || this.#session.pauseMs > 0 ||
       this.#readsAt > this.#nowMs;
   }
 
   /** Reads no faster than the peer may send, and than it reads itself. */
   async #slowDown(): Promise<void> {
-    const { stream, session, clock } = this.#options;
-    if (stream.queuedBytes > pauseAtQueuedBytes) await stream.write();
-    const pauseMs = Math.max(session.pauseMs, this.#readsAt - clock.now());
+    const { clock } = this.#host;
+    if (this.#stream.queuedBytes > pauseAtQueuedBytes) await this.#stream.write();
+    const pauseMs = Math.max(this.#session.pauseMs, this.#readsAt - clock.now());
     if (pauseMs > 0) await new Promise<void>((resolve) => void clock.setTimer(pauseMs, resolve));
   }
 
   #checkDebt(): void {
-    const { connection: { remote: { ip } }, workLimiter, clock } = this.#options;
-    if (workLimiter.owed(blockOf(ip), clock.now()) < maxWorkDebtMs) return;
+    const { workLimiter, clock } = this.#host;
+    if (isLoopback(this.ip) || workLimiter.owed(blockOf(this.ip), clock.now()) < maxWorkDebtMs) {
+      return;
+    }
     throw new ProtocolError("overload", "too much came from this network: try again later");
   }
 
   #countWork(units: number): void {
-    const { connection: { remote: { ip } }, workLimiter, clock } = this.#options;
-    if (units === 0 || isLoopback(ip)) return;
+    if (units === 0 || isLoopback(this.ip)) return;
+    const { workLimiter, clock } = this.#host;
     const now = clock.now();
-    const waitMs = workLimiter.spend(blockOf(ip), units, now);
+    const waitMs = workLimiter.spend(blockOf(this.ip), units, now);
     this.#readsAt = now + Math.min(waitMs, maxWorkPauseMs);
   }
 
   #drain(): void {
-    const { stream, session, onEvent } = this.#options;
+    const session = this.#session;
     for (let next = session.pollTransmit(); next !== null; next = session.pollTransmit()) {
       if (next.type === "listing") this.#countWork(Math.ceil(next.rows.length / rowsPerUnit));
-      if (!stream.enqueue(encodeTrackerResponse(next))) this.#end();
+      if (!this.#stream.enqueue(encodeTrackerResponse(next))) this.#end();
     }
     for (let event = session.pollEvent(); event !== null; event = session.pollEvent()) {
-      onEvent(event);
+      this.#host.onEvent(event, this);
       if (event.type === "ended") this.#end();
     }
   }
 
   #end(): void {
+    if (this.#isOver) return;
     this.#isOver = true;
-    this.#ended.resolve();
+    void this.#hangUp();
   }
 
   /** Lets the peer read the last messages: it hangs up when it has. */
   #hangUp(): Promise<void> {
+    this.#isOver = true;
     this.#hangingUp ??= this.#lingerAndClose();
     return this.#hangingUp;
   }
 
   async #lingerAndClose(): Promise<void> {
-    const { connection, stream, clock } = this.#options;
-    this.#end();
     const late = Promise.withResolvers<void>();
-    const timer = clock.setTimer(lingerMs, () => late.resolve());
-    stream.finish().catch(() => late.resolve());
-    await Promise.race([connection.closed, late.promise]);
+    const timer = this.#host.clock.setTimer(lingerMs, () => late.resolve());
+    this.#stream.finish().catch(() => late.resolve());
+    await Promise.race([this.#connection.closed, late.promise]);
     timer.cancel();
-    connection.close();
+    this.#connection.close();
+  }
+
+  /** The connection is closed, whoever did it. */
+  #close(): void {
+    this.#isOver = true;
+    this.#timer?.cancel();
+    this.#session.disconnect();
+    this.#host.onClosed(this);
   }
 
   #armTimer(): void {
-    const { session, clock } = this.#options;
-    const due = session.pollTimeout();
+    const due = this.#session.pollTimeout();
     if (due === null) return;
-    this.#timer = clock.setTimer(due.at - clock.now(), () => {
-      session.handleTimeout(clock.now());
-      this.#drain();
-      this.#armTimer();
-    });
+    const { patience } = this.#host;
+    this.#timer = patience.setTimer(due.at - patience.now(), this.#onTime);
+  }
+
+  #handleTimeout(): void {
+    this.#session.handleTimeout(this.#host.patience.now());
+    this.#drain();
+    this.#armTimer();
   }
 }
 
