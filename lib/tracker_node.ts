@@ -8,6 +8,7 @@
  */
 import { isLoopback, type SocketAddress } from "./address.ts";
 import { heartbeatMs, maxTrackerFrameBytes } from "./constants.ts";
+import type { DialBack } from "./dial_back.ts";
 import { serveEcho } from "./echo_service.ts";
 import { ProtocolError } from "./errors.ts";
 import { acceptFrom, type FramedStream } from "./framed_stream.ts";
@@ -126,6 +127,8 @@ export interface NatServices {
   probe?: Endpoint | undefined;
   echo?: DatagramSocket | undefined;
   relay?: Relay | undefined;
+  /** Dials who wants to know whether it can be reached. */
+  dialBack?: DialBack | undefined;
 }
 
 export interface TrackerNodeStatistics {
@@ -248,11 +251,12 @@ export class TrackerNode {
   }
 
   #startNatServices(): void {
-    const { id, clock, random, nat: { probe, echo } = {} } = this.#options;
+    const { id, clock, random, nat: { probe, echo, dialBack } = {} } = this.#options;
     const admit = (applicant: Applicant) => this.#admit(applicant, "probe");
     const onSeen = (peer: Uint8Array, observed: SocketAddress) =>
       this.#joined.get(peer.toHex())?.seeAlso(observed);
-    if (probe) void new ProbeService({ id, clock, random, admit, onSeen }).serve(probe);
+    const service = { id, clock, random, admit, onSeen, dialBack };
+    if (probe) void new ProbeService(service).serve(probe);
     if (echo) void serveEcho(echo, clock);
   }
 
