@@ -79,7 +79,7 @@ ${commands.join("\n")}
   _arguments -C \\
 ${options.join("\n")}
     '1:command:->command' \\
-    '*::argument:->argument'
+    '*:argument:->argument'
   case $state in
     command) _describe command commands ;;
     argument)
@@ -95,7 +95,7 @@ if [[ $funcstack[1] == _peer ]]; then _peer "$@"; else compdef _peer peer; fi
 }
 
 function zshOption({ name, short, value, summary }: OptionEntry): string {
-  const action = directoryOptions.includes(name) ? "_files -/" : " ";
+  const action = directoryOptions.includes(name) ? "_path_files -/" : " ";
   const argument = value === undefined ? "" : `:${value}:${action}`;
   const about = zshQuoted(`[${summary.replaceAll(/[[\]:]/g, "\\$&")}]${argument}`);
   if (short === undefined) return `--${name}${value === undefined ? "" : "="}${about}`;

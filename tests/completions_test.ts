@@ -89,6 +89,75 @@ print -r -- $_comps[peer] $+functions[_peer]`;
   assertEquals((await runShell("zsh", ["-f", "-c", script])).trim(), "_peer 1");
 });
 
+/** How a shell starts that completes like a person's, and says on Ctrl-T what stands in its line. */
+const zshrc = (place: string) =>
+  `PS1='> '
+unset zle_bracketed_paste
+fpath=('${place}' $fpath)
+autoload -Uz compinit && compinit -u -D
+bindkey '^I' complete-word
+tell() { print -r -- "<<$BUFFER>>"; BUFFER=; zle reset-prompt }
+zle -N tell
+bindkey '^T' tell
+print -r -- '<<ready>>'
+`;
+
+/** Types each line, Tab and Ctrl-T on a pseudo-terminal, and prints what came. */
+const zshDriver = (lines: readonly string[]) =>
+  `zmodload zsh/zpty || exit 3
+zpty shell 'zsh -i'
+zpty -r shell out '*<<ready>>*'
+for line in ${lines.map((line) => `'${line}'`).join(" ")}; do
+  zpty -n -w shell "$line"$'\\t\\x14'
+  zpty -r shell out '*<<*>>*'
+  print -rn -- "$out"
+done
+zpty -d shell`;
+
+/** For each line that is typed: what stands there after Tab, and all that was shown meanwhile. */
+async function zshTab(place: string, lines: readonly string[]) {
+  await Deno.writeTextFile(`${place}/_peer`, completionScript("zsh"));
+  await Deno.writeTextFile(`${place}/.zshrc`, zshrc(place));
+  const shell = new Deno.Command("zsh", {
+    args: ["-f", "-c", zshDriver(lines)],
+    cwd: `${place}/files`,
+    env: { TERM: "dumb", ZDOTDIR: place, COLUMNS: "100" },
+    signal: AbortSignal.timeout(20_000),
+  });
+  const { stdout, stderr } = await shell.output();
+  assertEquals(new TextDecoder().decode(stderr), "");
+  const shown = new TextDecoder().decode(stdout);
+  return [...shown.matchAll(/(.*?)<<(.*?)>>/gs)].map(([, list = "", line = ""]) => ({
+    list,
+    line,
+  }));
+}
+
+testIn("zsh", "zsh completes commands, options, files and shells when Tab is pressed", async () => {
+  const place = await Deno.makeTempDir();
+  await Deno.mkdir(`${place}/files/folder`, { recursive: true });
+  await Deno.writeTextFile(`${place}/files/film.mkv`, "");
+  const tabs: [typed: string, line: string][] = [
+    ["peer sta", "peer status "],
+    ["peer comp", "peer completions "],
+    ["peer --js", "peer --json "],
+    ["peer --dir fo", "peer --dir folder/"],
+    ["peer --dir fi", "peer --dir fi"],
+    ["peer --dir folder ver", "peer --dir folder verify "],
+    ["peer digest fil", "peer digest film.mkv "],
+    ["peer help ver", "peer help verify "],
+    ["peer completions z", "peer completions zsh "],
+    ["peer get --se", "peer get --seed "],
+    ["peer res", "peer res"],
+  ];
+  const shown = await zshTab(place, tabs.map(([typed]) => typed));
+  assertEquals(shown.map(({ line }) => line), tabs.map(([, line]) => line));
+  for (const text of ["rescan", "look at the directory afresh", "resume"]) {
+    assert(shown.at(-1)?.list.includes(text), JSON.stringify(shown.at(-1)));
+  }
+  await Deno.remove(place, { recursive: true });
+});
+
 Deno.test("no completion is a word that a shell would take for something else", () => {
   for (const word of [...commands, ...options]) assert(/^[a-z-]+$/.test(word), word);
 });
