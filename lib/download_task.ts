@@ -99,6 +99,8 @@ export class DownloadTask implements DownloadHandle {
   #path: string | null = null;
   #error: UserError | null = null;
   #endedAt: number | null = null;
+  /** How it ended: all that is kept of it, since the connections to its sources must not outlive them here. */
+  #final: DownloadStatus | null = null;
   #hopeUntil: number;
   #obstacle = "no peer has it at the moment";
   #isLocating = false;
@@ -122,6 +124,10 @@ export class DownloadTask implements DownloadHandle {
   }
 
   status(): DownloadStatus {
+    return this.#final ?? this.#presentStatus();
+  }
+
+  #presentStatus(): DownloadStatus {
     const { digest, name, length } = this.#file;
     const now = this.#swarm.clock.now();
     const status: DownloadStatus = {
@@ -464,11 +470,12 @@ export class DownloadTask implements DownloadHandle {
   // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────
 
   async #combine(): Promise<void> {
-    if (!this.#manifest || this.isEnded || this.#state === "combining") return;
+    const manifest = this.#manifest;
+    if (!manifest || this.isEnded || this.#state === "combining") return;
     this.#state = "combining";
     try {
       const path = await this.#swarm.store.combine(this.digest);
-      this.#swarm.combined(this.#manifest, path);
+      this.#swarm.combined(manifest, path);
       if (this.isEnded) return;
       this.#path = path;
       this.#end("complete");
@@ -491,7 +498,17 @@ export class DownloadTask implements DownloadHandle {
       timer?.cancel();
     }
     for (const { link } of this.#sources.values()) link?.loseInterest(this.digest);
-    this.#resolveDone(this.status());
+    this.#final = this.#presentStatus();
+    this.#letGo();
+    this.#resolveDone(this.#final);
+  }
+
+  #letGo(): void {
+    this.#sources.clear();
+    this.#askedAt.clear();
+    this.#manifestAskedOn = null;
+    this.#manifest = null;
+    this.#machine = null;
   }
 
   #allBits(): Uint8Array {

@@ -1,4 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import type { Download, DownloadStatus, ListedFile } from "../lib/control.ts";
 import { SeededRandom } from "./memory_network.ts";
 import { MemoryStore } from "./memory_store.ts";
@@ -59,6 +61,37 @@ for (const length of [0, 1, 16_384, chunkBytes - 1, chunkBytes, chunkBytes + 1])
     assertEquals([status.state, status.error], ["complete", null]);
     assertEquals(leecher.store.bytesOf("file"), bytes);
   });
+}
+
+Deno.test("a download that has ended holds on to no connection", async () => {
+  const swarm = new MemorySwarm();
+  const leecher = await swarm.join();
+  const download = await getFromPassing(swarm, leecher);
+  const before = JSON.stringify(download.status());
+  assertEquals(download.status().sources.map(({ chunks }) => chunks), [1]);
+  // Whoever accepts remembers the last one until the next comes.
+  assertEquals((await get(swarm, await swarm.join(), "film")).state, "complete");
+  collectGarbage();
+  assertEquals(download.connections.filter((each) => each.deref() !== undefined).length, 0);
+  assertEquals(JSON.stringify(download.status()), before);
+  assertEquals(leecher.node.status().downloads.length, 1);
+});
+
+/** Downloads from a peer that quits, and is forgotten. */
+async function getFromPassing(swarm: MemorySwarm, leecher: MemoryPeer) {
+  const seeder = await swarm.join({ store: new MemoryStore({ film: randomBytes(chunkBytes) }) });
+  const download = leecher.node.download(await listedBy(swarm, leecher, "film"));
+  await fetched(swarm, download);
+  const connections = swarm.network.connectionsOf(leecher.ip)
+    .filter(({ remote }) => remote.ip === seeder.ip).map((each) => new WeakRef(each));
+  assert(connections.length > 0);
+  await swarm.clock.run(seeder.node.quit(), 60_000);
+  return { status: () => download.status(), connections };
+}
+
+function collectGarbage(): void {
+  setFlagsFromString("--expose-gc");
+  runInNewContext("gc")();
 }
 
 Deno.test("a download takes chunks from every holder at once", async () => {
