@@ -2,10 +2,15 @@
  * One file's download from the wish to the file: finds holders through the tracker, gets the manifest from one of
  * them, lets the `Download` machine spread the chunks over all, combines at the end.
  *
+ * How long the file is nobody is believed, neither the tracker nor most of the holders: a manifest comes with its
+ * proof (`length_proof.ts`), or it is asked of the next source, first of those that tell another length. Sources
+ * that tell another length than the proven one are left alone, and not blamed.
+ *
  * It goes on for as long as there is hope: sources may come and go, the tracker may be away. It fails when the
  * disk refuses, or when for `patienceMs` no byte has come from anybody.
  */
-import { fullBits } from "./bitfield.ts";
+import { fullBits, setBit } from "./bitfield.ts";
+import { digestBytes } from "./constants.ts";
 import type {
   Download as DownloadHandle,
   DownloadState,
@@ -18,11 +23,14 @@ import { Download, type DownloadEvent, type DownloadInput } from "./download.ts"
 import { messageOf, UserError } from "./errors.ts";
 import { displayName } from "./file_name.ts";
 import { decodeId, encodeId } from "./identity.ts";
+import { isProof, type LengthProof, verifyLength } from "./length_proof.ts";
 import {
   chunkBytesOf,
   chunkCountOf,
   chunkLengthOf,
+  equalBytes,
   type Manifest,
+  rootOfChunkHashes,
   verifyManifest,
 } from "./manifest.ts";
 import type { LinkEvent, PeerLink } from "./peer_link.ts";
@@ -38,7 +46,8 @@ const guessMs = 250;
 /** Without any source, and with some. */
 const locateMs = { eager: 1000, calm: 10_000 };
 const reconnectMs = 5000;
-const manifestAnswerMs = 5000;
+/** When another source is asked for the manifest as well. */
+const manifestAnswerMs = 1500;
 const patienceMs = 60_000;
 
 /** What a download needs of the rest of the peer. */
@@ -73,6 +82,8 @@ interface SourceRecord {
   link: PeerLink | null;
   /** Null until told. */
   held: Uint8Array | null;
+  /** Of the file, as it tells; null until told. */
+  length: number | null;
   /** Chunks that came, by the link. What kind of path a link is may be known only later. */
   byLink: Map<PeerLink, number>;
   /** Chunks that came, by the kind of path, on links that have ended. */
@@ -82,13 +93,13 @@ interface SourceRecord {
 export class DownloadTask implements DownloadHandle {
   readonly digest: Uint8Array;
   readonly done: Promise<DownloadStatus>;
-  readonly #file: ListedFile;
+  /** The length is the tracker's word until there is a manifest. */
+  #file: ListedFile;
   readonly #swarm: Swarm;
   readonly #goal: "file" | "manifest";
   readonly #sources = new Map<string, SourceRecord>();
   readonly #askedAt = new Map<string, number>();
   readonly #manifestAskedOf = new Set<string>();
-  #manifestAskedOn: PeerLink | null = null;
   readonly #meter: RateMeter;
   readonly #startedAt: number;
   #resolveDone: (status: DownloadStatus) => void = () => {};
@@ -155,11 +166,13 @@ export class DownloadTask implements DownloadHandle {
     try {
       const known = await store.manifest(this.digest);
       if (known) return await this.#begin(known);
-      if (this.isSmall) return await this.#begin(this.#manifestOfOneChunk());
+      if (this.#file.length === 0 && isEmpty(this.digest)) {
+        return await this.#begin(this.#nothing());
+      }
     } catch (error) {
       return this.#fail(asUserError(error));
     }
-    if (this.#machine === null) void this.#locate();
+    if (this.#machine === null) this.#findSources();
   }
 
   /** Whether it is cheap enough to be run beside many others. */
@@ -185,6 +198,7 @@ export class DownloadTask implements DownloadHandle {
       peer: link.peer,
       link,
       held: held ?? known?.held ?? null,
+      length: known?.length ?? null,
       byLink: known?.byLink ?? new Map(),
       byVia: known?.byVia ?? new Map(),
     };
@@ -245,9 +259,10 @@ export class DownloadTask implements DownloadHandle {
       case "lacking":
         return this.#forgetSource(record);
       case "has":
+        if (record.held) setBit(record.held, event.chunk);
         return this.#input({ type: "source-has", source: link.peer, chunk: event.chunk });
       case "manifest":
-        return void this.#takeManifest(record, event.manifest);
+        return void this.#takeManifest(record, event);
       case "bytes":
         this.#noteProgress(event.count);
         return this.#input({ type: "bytes-arrived", source: link.peer, count: event.count });
@@ -271,7 +286,7 @@ export class DownloadTask implements DownloadHandle {
   #findSources(): void {
     const guesses = this.isSmall ? this.#swarm.links().slice(0, maxGuesses) : [];
     if (guesses.length === 0) return void this.#locate();
-    for (const link of guesses) this.addSource(link, this.#allBits());
+    for (const link of guesses) this.addSource(link, this.#presumedBits());
     this.#locateTimer = this.#swarm.clock.setTimer(guessMs, () => void this.#locate());
   }
 
@@ -299,13 +314,14 @@ export class DownloadTask implements DownloadHandle {
 
   #approach(row: HolderRow): void {
     const peer = encodeId(row.peer);
-    if (peer === this.#swarm.self || this.#sources.get(peer)?.link) return;
+    const known = this.#sources.get(peer);
+    if (peer === this.#swarm.self || known?.link || this.#isOfAnotherLength(known)) return;
     if (this.#liveSources() >= maxSources) return;
     const now = this.#swarm.clock.now();
     const link = this.#swarm.linkTo(peer);
     const askedAt = this.#askedAt.get(peer) ?? -Infinity;
     this.#askedAt.set(peer, link ? now : Math.max(askedAt, 0));
-    if (link) return this.addSource(link, row.complete ? this.#allBits() : null);
+    if (link) return this.addSource(link, row.complete ? this.#presumedBits() : null);
     if (now - askedAt < reconnectMs) return;
     this.#askedAt.set(peer, now);
     this.#introduce(row.peer);
@@ -332,54 +348,95 @@ export class DownloadTask implements DownloadHandle {
     this.#input({ type: "source-left", source: record.peer });
     record.link?.loseInterest(this.digest);
     record.link = null;
-    this.#manifestAskedOn = null;
-    this.#askManifest();
+    this.#askNextForManifest();
+  }
+
+  #isOfAnotherLength(record: SourceRecord | undefined): boolean {
+    const length = record?.length ?? null;
+    return this.#manifest !== null && length !== null && length !== this.#manifest.length;
   }
 
   // ── the manifest ─────────────────────────────────────────────────────────────────────────────────────────
 
-  /** A file of at most one chunk proves itself: its chunk's hash is the digest. */
-  #manifestOfOneChunk(): Manifest {
-    const { name, length } = this.#file;
-    const hashes = length === 0 ? new Uint8Array(0) : this.digest;
-    return { digest: this.digest, length, name, hashes };
+  #nothing(): Manifest {
+    return { digest: this.digest, length: 0, name: this.#file.name, hashes: new Uint8Array(0) };
   }
 
-  /** Asks one source at a time, the next when it is late or gone. */
+  /** Asks one source, another one when that is late, and from the beginning when all were asked. */
   #askManifest(): void {
-    const isWaiting = this.#manifestAskedOn?.isOpen && this.#manifestTimer !== null;
-    if (this.#manifest || this.isEnded || isWaiting) return;
-    const live = [...this.#sources.values()].filter(({ link }) => link !== null);
-    if (live.every(({ peer }) => this.#manifestAskedOf.has(peer))) this.#manifestAskedOf.clear();
-    const next = live.find(({ peer }) => !this.#manifestAskedOf.has(peer));
-    if (!next?.link) return;
-    this.#manifestAskedOf.add(next.peer);
-    this.#manifestAskedOn = next.link;
-    next.link.askManifest(this.digest);
-    this.#manifestTimer?.cancel();
+    if (this.#manifest || this.isEnded || this.#manifestTimer !== null) return;
+    const live = this.#live();
+    if (live.length === 0) return;
+    const next = this.#nextForManifest(live);
+    if (!next) this.#manifestAskedOf.clear();
+    else this.#manifestAskedOf.add(next.peer);
+    next?.link?.askManifest(this.digest);
     this.#manifestTimer = this.#swarm.clock.setTimer(manifestAnswerMs, () => {
       this.#manifestTimer = null;
       this.#askManifest();
     });
   }
 
-  async #takeManifest(record: SourceRecord, manifest: Manifest): Promise<void> {
+  /** Without waiting for the one that was asked. */
+  #askNextForManifest(): void {
+    if (!this.#nextForManifest(this.#live())) return;
+    this.#manifestTimer?.cancel();
+    this.#manifestTimer = null;
+    this.#askManifest();
+  }
+
+  #live(): SourceRecord[] {
+    return [...this.#sources.values()].filter(({ link }) => link !== null);
+  }
+
+  /** One that wasn't asked, of those that tell the length that the fewest were asked about. */
+  #nextForManifest(live: readonly SourceRecord[]): SourceRecord | null {
+    const asked = new Map<number | null, number>();
+    for (const { peer, length } of this.#sources.values()) {
+      if (this.#manifestAskedOf.has(peer)) asked.set(length, (asked.get(length) ?? 0) + 1);
+    }
+    let next: SourceRecord | null = null;
+    for (const record of live) {
+      if (this.#manifestAskedOf.has(record.peer)) continue;
+      const count = asked.get(record.length) ?? 0;
+      if (next === null || count < (asked.get(next.length) ?? 0)) next = record;
+    }
+    return next;
+  }
+
+  async #takeManifest(
+    record: SourceRecord,
+    { manifest, proof }: { manifest: Manifest; proof: LengthProof },
+  ): Promise<void> {
     if (this.#manifest) return;
+    const isProven = isProof(proof) || manifest.length === 0;
     try {
       verifyManifest(manifest);
+      if (isProven) verifyLength(manifest, proof);
     } catch (error) {
-      return this.#swarm.ban(record.peer, `sent a false manifest: ${messageOf(error)}`);
+      this.#swarm.ban(record.peer, `sent a false manifest: ${messageOf(error)}`);
+      return this.#askNextForManifest();
     }
-    // The hashes don't tell the length: it may be the tracker that is wrong about it.
-    if (manifest.length !== this.#file.length) return this.#forgetSource(record);
+    record.length = manifest.length;
+    if (!isProven || this.#isDoubtful(manifest)) return this.#askNextForManifest();
     await this.#begin({ ...manifest, name: this.#file.name }).catch((error) =>
       this.#fail(asUserError(error))
     );
   }
 
+  /** The two hashes below a digest are a file of 64 bytes with that digest: whoever tells another length comes first. */
+  #isDoubtful({ length }: Manifest): boolean {
+    if (length !== 2 * digestBytes) return false;
+    const isOther = (record: SourceRecord) =>
+      record.length !== null && record.length !== length && !this.#manifestAskedOf.has(record.peer);
+    return this.#file.length !== length || this.#live().some(isOther);
+  }
+
   async #begin(manifest: Manifest): Promise<void> {
     if (this.#manifest || this.isEnded) return;
     this.#manifest = manifest;
+    const { length } = manifest;
+    this.#file = { ...this.#file, length, chunks: chunkCountOf(length) };
     this.#manifestTimer?.cancel();
     const partial = await this.#swarm.store.begin(manifest);
     if (this.isEnded) return this.#swarm.began(partial);
@@ -397,15 +454,19 @@ export class DownloadTask implements DownloadHandle {
       if (this.#goal === "manifest") return this.#end("cancelled");
       this.#findSources();
     }
-    for (const record of this.#sources.values()) this.#join(record);
+    for (const record of this.#sources.values()) {
+      if (this.#isOfAnotherLength(record)) this.#forgetSource(record);
+      else this.#join(record);
+    }
     this.#drive();
   }
 
   // ── the chunks ───────────────────────────────────────────────────────────────────────────────────────────
 
   #learnBitfield(record: SourceRecord, told: { length: number; held: Uint8Array | null }): void {
-    if (told.length !== this.#file.length) return this.#forgetSource(record);
-    record.held = told.held ?? this.#allBits();
+    record.length = told.length;
+    if (this.#isOfAnotherLength(record)) return this.#forgetSource(record);
+    record.held = told.held ?? fullBits(chunkCountOf(told.length));
     this.#join(record);
   }
 
@@ -506,13 +567,14 @@ export class DownloadTask implements DownloadHandle {
   #letGo(): void {
     this.#sources.clear();
     this.#askedAt.clear();
-    this.#manifestAskedOn = null;
+    this.#manifestAskedOf.clear();
     this.#manifest = null;
     this.#machine = null;
   }
 
-  #allBits(): Uint8Array {
-    return fullBits(chunkCountOf(this.#file.length));
+  /** Of who probably has all: as many as there are, or it must tell. */
+  #presumedBits(): Uint8Array | null {
+    return this.#manifest ? fullBits(chunkCountOf(this.#manifest.length)) : null;
   }
 
   #sourceStatus(now: number): Source[] {
@@ -543,6 +605,10 @@ function waysOf({ peer, link, byLink, byVia }: SourceRecord, bytesPerSecond: num
   const present = { peer, connected: true, via, chunks: taken.get(via) ?? 0 };
   const why = whyRelayed ? { whyRelayed } : {};
   return [...past, { ...present, bytesPerSecond, roundTripMs, ...why }];
+}
+
+function isEmpty(digest: Uint8Array): boolean {
+  return equalBytes(digest, rootOfChunkHashes(new Uint8Array(0), 0));
 }
 
 function asUserError(error: unknown): UserError {

@@ -11,7 +11,8 @@ import { maxDataBytes, maxPeerFrameBytes } from "./constants.ts";
 import { messageOf, ProtocolError, UserError } from "./errors.ts";
 import { FramedStream } from "./framed_stream.ts";
 import { type Frame, frameHeaderBytes, type FrameLimits } from "./frames.ts";
-import { chunkLengthOf, type Manifest } from "./manifest.ts";
+import { type LengthProof, type LengthProofs, noProof } from "./length_proof.ts";
+import { chunkCountOf, chunkLengthOf, type Manifest } from "./manifest.ts";
 import {
   dataFrameHeader,
   dataFrameType,
@@ -36,6 +37,9 @@ const retireMs = 10_000;
 const smallPieceBytes = 16 * 1024;
 const maxGatheredBytes = 64 * 1024;
 
+/** Manifests that were asked for and are not sent. */
+const maxManifestsOwed = 1_024;
+
 /** Chunks that are being verified while the next ones come. */
 const maxFinishing = 8;
 
@@ -54,7 +58,7 @@ export type LinkEvent =
   | { type: "bitfield"; digest: Uint8Array; length: number; held: Uint8Array | null }
   | { type: "lacking"; digest: Uint8Array }
   | { type: "has"; digest: Uint8Array; chunk: number }
-  | { type: "manifest"; manifest: Manifest }
+  | { type: "manifest"; manifest: Manifest; proof: LengthProof }
   /** Part of a chunk came in. */
   | { type: "bytes"; digest: Uint8Array; count: number }
   | { type: "stored"; digest: Uint8Array; chunk: number }
@@ -88,6 +92,7 @@ export interface LinkOptions {
   clock: Clock;
   store: ChunkStore;
   holdings: Holdings;
+  proofs: LengthProofs;
   limits: TransferLimits;
   /** Whether a chunk that begins to arrive is still of use. */
   wants(digest: Uint8Array, chunk: number): boolean;
@@ -125,6 +130,7 @@ export class PeerLink {
   #whyRelayed: string | null = null;
   #isNominated = false;
   #isRetiring = false;
+  #manifestsOwed = 0;
   #timer: Timer | null = null;
   /** When it fires. */
   #timerAt = 0;
@@ -215,6 +221,11 @@ export class PeerLink {
   /** `length`: of the chunk, in bytes. */
   askChunk(digest: Uint8Array, chunk: number, length: number): void {
     this.#input({ type: "ask-chunk", digest, chunk, length });
+  }
+
+  /** For a file of one chunk, whose length may be another: then it is rejected. */
+  askWhole(digest: Uint8Array, length: number): void {
+    this.#input({ type: "ask-chunk", digest, chunk: 0, length, isPresumed: true });
   }
 
   cancelChunk(digest: Uint8Array, chunk: number): void {
@@ -335,9 +346,20 @@ export class PeerLink {
   }
 
   async #sendManifest(digest: Uint8Array): Promise<void> {
+    if (++this.#manifestsOwed > maxManifestsOwed) {
+      return this.#fail(new ProtocolError("too-many-manifests", "The peer asks for all at once"));
+    }
     const manifest = await this.#options.store.manifest(digest).catch(() => null);
+    const proof = manifest ? await this.#proofOf(manifest) : noProof;
+    this.#manifestsOwed--;
     if (!manifest) return this.#input({ type: "lack", digest });
-    this.#send(0, { type: "manifest", ...manifest });
+    this.#send(0, { type: "manifest", ...manifest, ...proof });
+  }
+
+  #proofOf(manifest: Manifest): Promise<LengthProof> | LengthProof {
+    const { holdings, proofs } = this.#options;
+    const last = chunkCountOf(manifest.length) - 1;
+    return holdings.has(manifest.digest, last) ? proofs.of(manifest) : noProof;
   }
 
   // ── streams ──────────────────────────────────────────────────────────────────────────────────────────────

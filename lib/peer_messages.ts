@@ -8,6 +8,7 @@
  */
 import { maxBitfieldBytes, maxChunkCount } from "./bitfield.ts";
 import {
+  blockBytes,
   digestBytes,
   maxChunkBytes,
   maxDataBytes,
@@ -36,6 +37,9 @@ export const dataFrameType = 0x4b;
 
 const maxTextBytes = 512;
 
+/** Of all blocks of the longest chunk but the last. */
+const maxLeavesBytes = (maxChunkBytes / blockBytes - 1) * digestBytes;
+
 export type RejectReason = "lacking" | "unreadable" | "busy" | "cancelled";
 
 export type PeerMessage =
@@ -48,8 +52,16 @@ export type PeerMessage =
   | { type: "lacking"; digest: Uint8Array }
   | { type: "have"; digest: Uint8Array; chunk: number }
   | { type: "manifest_request"; digest: Uint8Array }
-  /** `hashes`: 32 bytes for each chunk, in order. */
-  | { type: "manifest"; digest: Uint8Array; length: number; name: string; hashes: Uint8Array }
+  /** `hashes`: 32 bytes for each chunk, in order. `leaves`, `block`: see `length_proof.ts`. */
+  | {
+    type: "manifest";
+    digest: Uint8Array;
+    length: number;
+    name: string;
+    hashes: Uint8Array;
+    leaves: Uint8Array;
+    block: Uint8Array;
+  }
   | { type: "request"; digest: Uint8Array; chunk: number }
   | { type: "cancel"; digest: Uint8Array; chunk: number }
   | { type: "reject"; digest: Uint8Array; chunk: number; reason: RejectReason }
@@ -87,6 +99,8 @@ const table: MessageTable<WholePeerMessage> = {
       length: fileLength,
       name: text(maxNameBytes),
       hashes: packedItems(digestBytes, maxChunkCount * digestBytes),
+      leaves: packedItems(digestBytes, maxLeavesBytes),
+      block: bytes16(blockBytes),
     },
   },
   request: { code: 0x47, fields: { digest, chunk } },

@@ -24,6 +24,7 @@ import { DownloadTask, type Swarm } from "./download_task.ts";
 import { type SmallDownload, SmallDownloads } from "./small_downloads.ts";
 import { messageOf } from "./errors.ts";
 import { encodeId, type Identity } from "./identity.ts";
+import { LengthProofs } from "./length_proof.ts";
 import { chunkCountOf, type Manifest } from "./manifest.ts";
 import { type LinkEnd, type LinkEvent, PeerLink } from "./peer_link.ts";
 import type { Clock, Connection, Endpoint, Random, Timer } from "./ports.ts";
@@ -70,6 +71,7 @@ export class PeerNode implements PeerControl {
   readonly #catalogue = new Catalogue();
   readonly #connector: Connector;
   readonly #limits: TransferLimits;
+  readonly #proofs: LengthProofs;
   readonly #links = new LinkTable();
   /** By digest: the running ones, and those that ended, for `status`. */
   readonly #downloads = new Map<string, Task>();
@@ -94,6 +96,7 @@ export class PeerNode implements PeerControl {
     this.#options = options;
     this.#self = encodeId(options.identity.id);
     this.#limits = new TransferLimits(options.clock, options.rates);
+    this.#proofs = new LengthProofs(options.store);
     this.#small = this.#newSmallDownloads(options.store);
     if (options.onNotice) this.#listeners.push(options.onNotice);
     this.#connector = new Connector({
@@ -253,6 +256,7 @@ export class PeerNode implements PeerControl {
       store,
       limits: this.#limits,
       holdings: this.#catalogue,
+      proofs: this.#proofs,
       wants: (digest, chunk) => this.#taskOf(digest)?.wants(chunk) ?? false,
       onEvent: (event) => this.#handleLinkEvent(link, event),
       onDoubt: () => this.#lookForAnotherPath(link),

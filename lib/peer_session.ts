@@ -9,6 +9,7 @@
  */
 import { digestBytes } from "./constants.ts";
 import { ProtocolError } from "./errors.ts";
+import type { LengthProof } from "./length_proof.ts";
 import { chunkCountOf, type Manifest } from "./manifest.ts";
 import { validateBits } from "./bitfield.ts";
 import type { PeerMessage, RejectReason } from "./peer_messages.ts";
@@ -34,7 +35,14 @@ export type SessionInput =
   | { type: "ask-bitfield"; digest: Uint8Array }
   | { type: "lose-interest"; digest: Uint8Array }
   | { type: "ask-manifest"; digest: Uint8Array }
-  | { type: "ask-chunk"; digest: Uint8Array; chunk: number; length: number }
+  /** `isPresumed`: the length is somebody else's word, for which the other side isn't to blame. */
+  | {
+    type: "ask-chunk";
+    digest: Uint8Array;
+    chunk: number;
+    length: number;
+    isPresumed?: boolean;
+  }
   | { type: "cancel-chunk"; digest: Uint8Array; chunk: number }
   /** All chunks of the file that have not begun to come. */
   | { type: "cancel-waiting"; digest: Uint8Array }
@@ -56,7 +64,7 @@ export type SessionEvent =
   | { type: "lacking"; digest: Uint8Array }
   | { type: "has"; digest: Uint8Array; chunk: number }
   | { type: "manifest-wanted"; digest: Uint8Array }
-  | { type: "manifest"; manifest: Manifest }
+  | { type: "manifest"; manifest: Manifest; proof: LengthProof }
   | { type: "chunk-wanted"; stream: number; digest: Uint8Array; chunk: number }
   | { type: "chunk-unwanted"; digest: Uint8Array; chunk: number }
   | { type: "chunk-started"; stream: number; digest: Uint8Array; chunk: number; length: number }
@@ -84,6 +92,7 @@ export interface Arrival {
 interface AskedChunk {
   stream: number;
   length: number;
+  isPresumed: boolean;
 }
 
 export class PeerSession {
@@ -272,12 +281,12 @@ export class PeerSession {
   }
 
   #askChunk(
-    { digest, chunk, length }: { digest: Uint8Array; chunk: number; length: number },
+    { digest, chunk, length, isPresumed = false }: Extract<SessionInput, { type: "ask-chunk" }>,
   ): void {
     const key = chunkKey(digest, chunk);
     if (this.#asked.has(key)) return;
     const stream = this.#leastAskedStream();
-    this.#asked.set(key, { stream, length });
+    this.#asked.set(key, { stream, length, isPresumed });
     this.#countAsked(stream, 1);
     this.#send({ type: "request", digest, chunk }, stream);
   }
@@ -375,8 +384,9 @@ export class PeerSession {
     if (!this.#manifestQuestions.delete(message.digest.toHex())) {
       throw new ProtocolError("unasked-manifest", "The peer sent a manifest that nobody asked for");
     }
-    const { digest, length, name, hashes } = message;
-    this.#emit({ type: "manifest", manifest: { digest, length, name, hashes } });
+    const { digest, length, name, hashes, leaves, block } = message;
+    const manifest = { digest, length, name, hashes };
+    this.#emit({ type: "manifest", manifest, proof: { leaves, block } });
   }
 
   #receiveRequest(
@@ -402,10 +412,15 @@ export class PeerSession {
       throw new ProtocolError("unasked-chunk", "The peer sent a chunk that nobody asked for");
     }
     if (state.arrival) throw new ProtocolError("mixed-chunks", "A chunk began inside of another");
-    if (length !== asked.length) {
+    const isAsExpected = length === asked.length;
+    if (!isAsExpected && !asked.isPresumed) {
       throw new ProtocolError("chunk-length", "A chunk has the wrong length");
     }
     state.arrival = { digest, chunk, remaining: length };
+    // What comes is let go of, since it isn't told of as begun.
+    if (!isAsExpected) {
+      return this.#emit({ type: "chunk-rejected", digest, chunk, reason: "lacking" });
+    }
     this.#emit({ type: "chunk-started", stream, digest, chunk, length });
   }
 

@@ -159,7 +159,7 @@ export class SmallDownloads {
     account.files++;
     account.bytes += length;
     download.state = { name: "asked", link, at: this.#now() };
-    link.askChunk(digest, 0, length);
+    link.askWhole(digest, length);
   }
 
   /** Those that may be asked. */

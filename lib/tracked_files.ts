@@ -4,7 +4,7 @@
  * Rules:
  * - A peer's latest statement about a digest replaces the one before.
  * - A digest's length is what most of its holders say, so that one liar can't lock the others out. Holders of
- *   another opinion are neither counted nor told.
+ *   another opinion are not counted, but told: most may lie, and who downloads has the length proven to it.
  * - Who holds a file is told only to who names its digest, and then a random sample.
  * - What other trackers say of their peers (`away`) counts as so many holders, who are not known here by name.
  * - Every table is bounded; what doesn't fit is refused with a `Failure`, the rest of the message counts. Nobody
@@ -31,6 +31,9 @@ import type { SharedFile, SharedHolder } from "./tracker_store.ts";
 
 /** The most holders told in one answer. */
 export const maxHoldersTold = 256;
+
+/** Of these, those of each other opinion about the length. */
+const maxDissentersTold = 8;
 
 /** A row without its name: digest, length, seeders, leechers and the lengths of fields. */
 const rowOverheadBytes = 64;
@@ -259,12 +262,21 @@ export class TrackedFiles {
   holders(asker: string, digest: Uint8Array): HolderRow[] | Failure {
     const file = this.#files.get(digest.toHex());
     if (file === undefined) return unknownDigest();
+    const told = file.claims.length === 1 ? [] : this.#dissenters(file);
+    const room = maxHoldersTold - told.length;
     const { seeders, leechers } = file.elected;
     // Leechers are told too, though there be seeders enough: rare chunks spread through them.
-    const seedersTold = Math.max(maxHoldersTold / 2, maxHoldersTold - leechers.length);
-    const told = this.#sample(seeders, seedersTold);
+    const seedersTold = Math.max(Math.floor(room / 2), room - leechers.length);
+    told.push(...this.#sample(seeders, seedersTold));
     told.push(...this.#sample(leechers, maxHoldersTold - told.length));
     return told.filter(({ peer }) => peer.presence === "here" && peer.key !== asker).map(holderRow);
+  }
+
+  #dissenters({ claims, elected }: TrackedFile): Holding[] {
+    return claims.filter((claim) => claim !== elected).flatMap(({ seeders, leechers }) => {
+      const told = this.#sample(seeders, maxDissentersTold);
+      return [...told, ...this.#sample(leechers, maxDissentersTold - told.length)];
+    });
   }
 
   /** The other trackers that say they have holders of a file. */

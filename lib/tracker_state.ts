@@ -54,7 +54,7 @@ export const trackerLimits: TrackerLimits = {
   holdings: 2_000_000,
   filesPerPeer: 200_000,
   namesPerFile: 64,
-  lengthsPerDigest: 4,
+  lengthsPerDigest: 16,
   heldBytesPerPeer: 4 * 1024 * 1024,
   heldBytes: 256 * 1024 * 1024,
   introductions: 65_536,

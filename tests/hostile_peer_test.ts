@@ -4,7 +4,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { Catalogue } from "../lib/catalogue.ts";
 import { FramedStream } from "../lib/framed_stream.ts";
-import type { Manifest } from "../lib/manifest.ts";
+import { LengthProofs, noProof } from "../lib/length_proof.ts";
+import { chunkCountOf, equalBytes, type Manifest } from "../lib/manifest.ts";
 import { type LinkEnd, type LinkEvent, peerFrameLimits, PeerLink } from "../lib/peer_link.ts";
 import { dataFrameHeader, decodePeerMessage, encodePeerMessage } from "../lib/peer_messages.ts";
 import type { ByteStream, Connection } from "../lib/ports.ts";
@@ -64,6 +65,7 @@ async function besiege(kind: "tcp" | "quic" = "tcp"): Promise<Siege> {
     clock,
     store,
     holdings,
+    proofs: new LengthProofs(store),
     limits: new TransferLimits(clock, { up: 0, down: 0 }),
     wants: () => true,
     onEvent: (event) => events.push(event),
@@ -89,7 +91,7 @@ async function expectEnd(siege: Siege): Promise<void> {
 
 Deno.test("a manifest that nobody asked for ends the link", async () => {
   const siege = await besiege();
-  send(siege, encodePeerMessage({ type: "manifest", ...siege.manifest }));
+  send(siege, encodePeerMessage({ type: "manifest", ...siege.manifest, ...noProof }));
   await expectEnd(siege);
 });
 
@@ -165,12 +167,47 @@ Deno.test("bytes that come one at a time are understood, and a mute peer is left
   assertEquals(siege.link.isOpen, false);
 });
 
-/** Returns damaged bytes. */
+/** Returns damaged bytes, but for the last chunk, by which it would be found out at once. */
 class DamagingStore extends MemoryStore {
   override async readChunk(...[digest, chunk, offset, into]: Parameters<MemoryStore["readChunk"]>) {
     const count = await super.readChunk(digest, chunk, offset, into);
-    into[0] = (into[0] ?? 0) ^ 1;
+    if (chunk !== this.#lastOf(digest)) into[0] = (into[0] ?? 0) ^ 1;
     return count;
+  }
+
+  #lastOf(digest: Uint8Array): number {
+    const file = this.files().find((each) => equalBytes(each.digest, digest));
+    return chunkCountOf(file?.length ?? 0) - 1;
+  }
+}
+
+/** How a peer lies about a file's length: with a proof that is none, with no proof, or by not answering. */
+type Lie = "false" | "unproven" | "mute";
+
+/** Says that its files are shorter than they are. */
+class ShorteningStore extends MemoryStore {
+  readonly #lie: Lie;
+  readonly #by: number;
+
+  constructor(files: Record<string, Uint8Array>, { lie, by }: { lie: Lie; by: number }) {
+    super(files);
+    this.#lie = lie;
+    this.#by = by;
+  }
+
+  override files() {
+    return super.files().map((file) => ({ ...file, length: file.length - this.#by }));
+  }
+
+  override async manifest(digest: Uint8Array) {
+    if (this.#lie === "mute") return await new Promise<null>(() => {});
+    const manifest = await super.manifest(digest);
+    return manifest && { ...manifest, length: manifest.length - this.#by };
+  }
+
+  override async readChunk(...args: Parameters<MemoryStore["readChunk"]>) {
+    if (this.#lie === "unproven") throw new Error("not told");
+    return await super.readChunk(...args);
   }
 }
 
@@ -210,19 +247,96 @@ Deno.test("a download from ten sources of which nine lie completes, and each lia
   assert(store.damaged >= 27 && store.damaged <= 36, `${store.damaged} damaged chunks`);
 });
 
-Deno.test("a size that the tracker is wrong about completes nothing, and no honest peer is blamed for it", async () => {
+Deno.test("a size that the tracker is wrong about is put right, and no honest peer is blamed for it", async () => {
+  for (const by of [-chunkBytes, -1, 1, chunkBytes]) {
+    const swarm = new MemorySwarm();
+    const bytes = new SeededRandom(6).bytes(3 * chunkBytes);
+    await swarm.join({ store: new MemoryStore({ film: bytes }) });
+    const victim = await swarm.join();
+    const [file] = await swarm.clock.run(victim.node.list(), 20_000);
+    const wrong = victim.node.download({ ...file!, length: file!.length + by });
+    const told = await swarm.clock.run(wrong.done, 600_000);
+    assertEquals([told.state, told.length], ["complete", bytes.length]);
+    assertEquals(victim.store.bytesOf("film"), bytes);
+    assertEquals(victim.notices.filter(({ text }) => text.includes("not asked again")), []);
+  }
+});
+
+Deno.test("wrong sizes of many small files are put right, and no honest peer is blamed for them", async () => {
   const swarm = new MemorySwarm();
-  const bytes = new SeededRandom(6).bytes(3 * chunkBytes);
-  await swarm.join({ store: new MemoryStore({ film: bytes }) });
-  const store = new MemoryStore();
-  const victim = await swarm.join({ store });
-  const [file] = await swarm.clock.run(victim.node.list(), 20_000);
-  const wrong = victim.node.download({ ...file!, length: file!.length - 1 });
-  const told = await swarm.clock.run(wrong.done, 600_000);
-  assertEquals(told.state, "failed");
-  assertEquals(store.files(), []);
+  const random = new SeededRandom(10);
+  const files = Object.fromEntries(
+    Array.from({ length: 8 }, (_, number) => [`note ${number}`, random.bytes(20_000 + number)]),
+  );
+  await swarm.join({ store: new MemoryStore(files) });
+  const victim = await swarm.join();
+  const listed = await swarm.clock.run(victim.node.list(), 20_000);
+  const lengths = [-19_999, -1, 1, 100, 16_384, chunkBytes, 5 * chunkBytes];
+  for (const [number, file] of listed.entries()) {
+    const length = file.length + (lengths[number] ?? 0);
+    const download = victim.node.download({ ...file, length, chunks: chunkCountOf(length) });
+    const { state, seconds } = await swarm.clock.run(download.done, 600_000);
+    assertEquals(state, "complete");
+    assert(seconds < 3, `${length} bytes instead of ${file.length} took ${seconds} s`);
+  }
+  for (const [name, bytes] of Object.entries(files)) {
+    assertEquals(victim.store.bytesOf(name), bytes);
+  }
   assertEquals(victim.notices.filter(({ text }) => text.includes("not asked again")), []);
-  const right = victim.node.download(file!);
-  assertEquals((await swarm.clock.run(right.done, 600_000)).state, "complete");
-  assertEquals(store.bytesOf("film"), bytes);
+});
+
+/** Nine who lie about the length, each in the same way, and an honest one before or after them. */
+for (const lie of ["false", "unproven", "mute"] as const) {
+  for (const order of ["first", "last"] as const) {
+    Deno.test(`nine peers with a ${lie} length, the honest one ${order}, don't keep a file from being had`, async () => {
+      const swarm = new MemorySwarm();
+      const bytes = new SeededRandom(7).bytes(3 * chunkBytes + 50_000);
+      const joinHonest = () => swarm.join({ store: new MemoryStore({ film: bytes }) });
+      if (order === "first") await joinHonest();
+      for (let count = 0; count < 9; count++) {
+        await swarm.join({ store: new ShorteningStore({ film: bytes }, { lie, by: 20_000 }) });
+      }
+      if (order === "last") await joinHonest();
+      const victim = await swarm.join();
+      const [file] = await swarm.clock.run(victim.node.list(), 20_000);
+      assertEquals(file?.length, bytes.length - 20_000);
+      const status = await swarm.clock.run(victim.node.download(file!).done, 600_000);
+      assertEquals([status.state, status.length], ["complete", bytes.length]);
+      assertEquals(victim.store.bytesOf("film"), bytes);
+      const honest = status.sources.filter(({ chunks }) => chunks > 0);
+      assertEquals(honest.reduce((sum, { chunks }) => sum + chunks, 0), 4);
+      assert(status.seconds < 20, `it took ${status.seconds} s`);
+    });
+  }
+}
+
+Deno.test("liars that each tell another length don't keep a file from being had", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = new SeededRandom(8).bytes(2 * chunkBytes + 50_000);
+  for (let count = 0; count < 9; count++) {
+    const lie = (["false", "unproven", "mute"] as const)[count % 3]!;
+    await swarm.join({ store: new ShorteningStore({ film: bytes }, { lie, by: 1 + count }) });
+  }
+  await swarm.join({ store: new MemoryStore({ film: bytes }) });
+  const victim = await swarm.join();
+  const [file] = await swarm.clock.run(victim.node.list(), 20_000);
+  const status = await swarm.clock.run(victim.node.download(file!).done, 600_000);
+  assertEquals([status.state, status.length], ["complete", bytes.length]);
+  assertEquals(victim.store.bytesOf("film"), bytes);
+});
+
+Deno.test("the two hashes below a digest, offered as a file of 64 bytes, don't pass for the file", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = new SeededRandom(9).bytes(2 * chunkBytes);
+  const { hashes } = new MemoryStore().put("film", bytes);
+  for (let count = 0; count < 3; count++) {
+    await swarm.join({ store: new MemoryStore({ film: hashes }) });
+  }
+  await swarm.join({ store: new MemoryStore({ film: bytes }) });
+  const victim = await swarm.join();
+  const [file] = await swarm.clock.run(victim.node.list(), 20_000);
+  const wanted = { ...file!, length: bytes.length, chunks: 2 };
+  const status = await swarm.clock.run(victim.node.download(wanted).done, 600_000);
+  assertEquals([status.state, status.length], ["complete", bytes.length]);
+  assertEquals(victim.store.bytesOf("film"), bytes);
 });

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { FramedStream } from "../lib/framed_stream.ts";
 import { Catalogue } from "../lib/catalogue.ts";
+import { LengthProofs } from "../lib/length_proof.ts";
 import { chunkLengthOf, type Manifest } from "../lib/manifest.ts";
 import { type LinkEnd, type LinkEvent, peerFrameLimits, PeerLink } from "../lib/peer_link.ts";
 import { encodePeerMessage } from "../lib/peer_messages.ts";
@@ -97,6 +98,7 @@ function sideOf(
     clock,
     store,
     holdings,
+    proofs: new LengthProofs(store),
     limits: new TransferLimits(clock, rates),
     wants: () => true,
     onEvent: (event) => events.push(event),
@@ -137,11 +139,12 @@ Deno.test("PeerLink answers for bitfield and manifest, and says what it lacks", 
   pair.leecher.link.askBitfield(unknown);
   await pair.clock.advance(100);
   const { digest, length } = pair.manifest;
+  const proof = await new LengthProofs(pair.seeder.store).of(pair.manifest);
   const byType = Object.fromEntries(pair.leecher.events.map((event) => [event.type, event]));
   assertEquals(byType, {
     bitfield: { type: "bitfield", digest, length, held: null },
     lacking: { type: "lacking", digest: unknown },
-    manifest: { type: "manifest", manifest: pair.manifest },
+    manifest: { type: "manifest", manifest: pair.manifest, proof },
   });
   assertEquals(pair.seeder.events.map(({ type }) => type), ["wanted", "wanted"]);
 });

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { maxChunkBytes, maxDataBytes, maxFileBytes, maxPeerFrameBytes } from "../lib/constants.ts";
 import { ProtocolError } from "../lib/errors.ts";
 import { frameHeaderBytes } from "../lib/frames.ts";
+import { noProof } from "../lib/length_proof.ts";
 import {
   dataFrameHeader,
   dataFrameType,
@@ -41,8 +42,28 @@ const golden: GoldenRow<WholePeerMessage>[] = [
   },
   {
     name: "a manifest of an empty file",
-    value: { type: "manifest", digest, length: 0, name: "é", hashes: new Uint8Array(0) },
-    hex: "00000031 46 11*32 00*8 0002 c3a9 00000000",
+    value: {
+      type: "manifest",
+      digest,
+      length: 0,
+      name: "é",
+      hashes: new Uint8Array(0),
+      ...noProof,
+    },
+    hex: "00000037 46 11*32 00*8 0002 c3a9 00000000 00000000 0000",
+  },
+  {
+    name: "a manifest with the proof of its length",
+    value: {
+      type: "manifest",
+      digest,
+      length: 16_386,
+      name: "a",
+      hashes: digest,
+      leaves: fromHex("22*32"),
+      block: fromHex("0a0b"),
+    },
+    hex: "00000078 46 11*32 0000000000004002 0001 61 00000020 11*32 00000020 22*32 0002 0a0b",
   },
   {
     name: "the last chunk of all",
@@ -66,6 +87,9 @@ const digests = fc.uint8Array({ minLength: 32, maxLength: 32 });
 const chunks = fc.nat(65_535);
 const lengths = fc.integer({ min: 0, max: maxFileBytes });
 
+const packedDigests = fc.array(digests)
+  .map((all) => fromHex(all.map((one) => one.toHex()).join("")));
+
 const messages: fc.Arbitrary<WholePeerMessage> = fc.oneof(
   fc.record({
     type: fc.constantFrom("interested" as const, "lacking" as const, "manifest_request" as const),
@@ -87,7 +111,9 @@ const messages: fc.Arbitrary<WholePeerMessage> = fc.oneof(
     digest: digests,
     length: lengths,
     name: fc.string({ unit: "binary", maxLength: 200 }),
-    hashes: fc.array(digests).map((hashes) => fromHex(hashes.map((hash) => hash.toHex()).join(""))),
+    hashes: packedDigests,
+    leaves: packedDigests,
+    block: fc.uint8Array({ maxLength: 16_384 }),
   }),
   fc.record({
     type: fc.constant("reject" as const),
@@ -147,9 +173,34 @@ Deno.test("encodePeerMessage() throws RangeError when a field is outside of its 
     { type: "request", digest, chunk: -1 },
     { type: "bitfield", digest, length: maxFileBytes + 1, held: null },
     { type: "bitfield", digest, length: 1, held: new Uint8Array(8193) },
-    { type: "manifest", digest, length: 1, name: "", hashes },
-    { type: "manifest", digest, length: 1, name: "n".repeat(1025), hashes: digest },
-    { type: "manifest", digest, length: 1, name: "", hashes: new Uint8Array(65_537 * 32) },
+    { type: "manifest", digest, length: 1, name: "", hashes, ...noProof },
+    { type: "manifest", digest, length: 1, name: "n".repeat(1025), hashes: digest, ...noProof },
+    {
+      type: "manifest",
+      digest,
+      length: 1,
+      name: "",
+      hashes: new Uint8Array(65_537 * 32),
+      ...noProof,
+    },
+    {
+      type: "manifest",
+      digest,
+      length: 1,
+      name: "",
+      hashes: digest,
+      leaves: new Uint8Array(1024 * 32),
+      block: digest,
+    },
+    {
+      type: "manifest",
+      digest,
+      length: 1,
+      name: "",
+      hashes: digest,
+      leaves: digest,
+      block: new Uint8Array(16_385),
+    },
     { type: "chunk", digest, chunk: 0, length: 0 },
     { type: "chunk", digest, chunk: 0, length: maxChunkBytes + 1 },
     { type: "ping", nonce: -1 },
@@ -168,6 +219,8 @@ Deno.test("the manifest of the largest file fits a frame", () => {
     length: maxFileBytes,
     name: "n".repeat(1024),
     hashes: new Uint8Array(65_536 * 32).fill(7),
+    leaves: new Uint8Array(1_023 * 32).fill(7),
+    block: new Uint8Array(16_384).fill(7),
   };
   const [frame] = framesOf(encodePeerMessage(message), { ...language.limits, stepBytes: 100_000 });
   assert(frame?.kind === "whole");

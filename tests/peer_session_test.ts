@@ -134,12 +134,14 @@ Deno.test("PeerSession believes bitfields and haves only where they fit the file
 
 Deno.test("PeerSession takes a manifest only when it asked for it, and once", () => {
   const manifest = { digest, length, name: "a", hashes: new Uint8Array(96) };
+  const proof = { leaves: new Uint8Array(32), block: new Uint8Array(5) };
+  const message = { type: "manifest" as const, ...manifest, ...proof };
   const session = sessionOf();
-  refuses(session, { type: "manifest", ...manifest }, "unasked-manifest");
+  refuses(session, message, "unasked-manifest");
   session.handleInput({ type: "ask-manifest", digest }, 0);
-  receive(session, { type: "manifest", ...manifest });
-  assertEquals(eventsOf(session), [{ type: "manifest", manifest }]);
-  refuses(session, { type: "manifest", ...manifest }, "unasked-manifest");
+  receive(session, message);
+  assertEquals(eventsOf(session), [{ type: "manifest", manifest, proof }]);
+  refuses(session, message, "unasked-manifest");
 });
 
 Deno.test("PeerSession gives up a chunk that is rejected half-way and takes the next", () => {
