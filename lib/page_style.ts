@@ -63,6 +63,8 @@ td { padding: .4375rem .75rem .4375rem 0; border-top: 1px solid var(--line); ver
 th:last-child, td:last-child { padding-right: 0; }
 .number { text-align: right; white-space: nowrap; }
 .name { overflow-wrap: anywhere; width: 60%; }
+.clip { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; line-clamp: 3; overflow: hidden; }
+.act button { color: var(--accent); font-weight: 600; }
 .act { text-align: right; width: 1%; white-space: nowrap; }
 .via { display: inline-block; border: 1px solid var(--line); border-radius: 1rem; padding: 0 .5rem; font-size: .8125rem; }
 .via.relayed { color: var(--warn); border-color: currentColor; }
@@ -85,8 +87,11 @@ th:last-child, td:last-child { padding-right: 0; }
   border: 1.5px dashed var(--line); border-radius: .75rem; padding: 1rem; text-align: center; color: var(--soft);
   margin-top: .875rem; display: block;
 }
-.drop.over { border-color: var(--accent); color: var(--ink); }
-.drop input { max-width: 100%; font: inherit; font-size: .875rem; margin-top: .375rem; color: inherit; }
+.drop { cursor: pointer; position: relative; }
+.drop b { color: var(--accent); font-weight: 600; text-decoration: underline; }
+.drop:hover, .drop.over { border-color: var(--accent); color: var(--ink); }
+.drop:focus-within { outline: 2px solid var(--accent); outline-offset: 2px; }
+.drop input { position: absolute; inset: 0; width: 100%; opacity: 0; cursor: pointer; }
 #told { position: fixed; left: 50%; bottom: 1.25rem; transform: translateX(-50%); max-width: calc(100vw - 2rem); z-index: 1;
   background: var(--ink); color: var(--card); padding: .5rem .875rem; border-radius: .5rem; overflow-wrap: anywhere; }
 #told:empty { display: none; }
@@ -106,8 +111,6 @@ a { color: var(--accent); }
   section { padding: .9375rem; }
   .wide { display: none; }
   .item .more { min-height: 3em; }
-  .link { flex-wrap: wrap; }
-  .link code { flex-basis: 100%; }
 }
 @media (prefers-reduced-motion: no-preference) { .map rect { transition: width .3s; } }
 `;

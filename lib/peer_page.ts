@@ -15,22 +15,35 @@ import type { DownloadStatus, ListedFile, ManagedPeer, PeerStatus, Source } from
 import { isFull } from "./bitfield.ts";
 import { hasEnded } from "./download_queue.ts";
 import { messageOf, UserError } from "./errors.ts";
-import { EventFeed, type Parts } from "./event_feed.ts";
+import { EventFeed } from "./event_feed.ts";
 import { displayName } from "./file_name.ts";
 import { formatBytes, formatCount, formatDuration, formatRate } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import {
+  asText,
   chunkMap,
-  formOf,
+  dataTable,
   frame,
+  joinLinkBox,
+  moreNote,
+  nameOf,
+  nothingNote,
   qrPicture,
+  queryOf,
+  searchForm,
+  shownDigest,
+  shownPeer,
+  type TableColumn,
+} from "./page_parts.ts";
+import {
+  formOf,
   refusalOf,
   respond,
   respondEvents,
   respondPage,
   respondResource,
   tooLong,
-} from "./page_parts.ts";
+} from "./page_responses.ts";
 import type { Clock } from "./ports.ts";
 import { qrModules } from "./qr_code.ts";
 import { constantTimeEqual } from "./secret.ts";
@@ -46,8 +59,27 @@ const firstListMs = 1_500;
 /** A larger file is copied into the directory, not sent through a browser. */
 export const maxDroppedBytes = 64 * 2 ** 30;
 
-const shownPeerLetters = 8;
-const shownDigestDigits = 12;
+const sharedColumns: readonly TableColumn[] = [
+  { title: "Name" },
+  { title: "Size", kind: "number" },
+  { title: "Chunks", kind: "number wide" },
+  { title: "Digest", kind: "wide" },
+];
+
+const listedColumns: readonly TableColumn[] = [
+  { title: "Name" },
+  { title: "Size", kind: "number" },
+  { title: "Seeders", kind: "number wide" },
+  { title: "Leechers", kind: "number wide" },
+  { title: "Get", kind: "act" },
+];
+
+/** Of a peer that chunks come from or go to, after its name. */
+const pathColumns: readonly TableColumn[] = [
+  { title: "Via" },
+  { title: "Chunks", kind: "number" },
+  { title: "Rate", kind: "number" },
+];
 
 export interface PeerPageOptions {
   peer: ManagedPeer;
@@ -101,7 +133,7 @@ export class PeerPage {
   }
 
   async #show(name: string, url: URL): Promise<Response> {
-    const query = (url.searchParams.get("q") ?? "").slice(0, 200);
+    const query = queryOf(url);
     if (name === "") return respondPage(await this.#page(query));
     if (name === "events") {
       return respondEvents(this.#feed.open(() => Promise.try(() => asText(this.#parts(query)))));
@@ -153,9 +185,7 @@ export class PeerPage {
       head: html`<h1 title="${shown}">${lastPart(shown)}</h1>${parts["facts"] ?? null}`,
       main: html`${parts["downloads"] ?? null}${parts["shared"] ?? null}
 <section aria-labelledby="listed-title"><h2 id="listed-title">On the tracker</h2>
-<form class="search" method="get" action="./" role="search">
-<input type="search" name="q" value="${query}" placeholder="Find files" aria-label="Find files on the tracker">
-<button>Find</button></form>
+${searchForm(query, "Find files on the tracker")}
 ${parts["listed"] ?? null}</section>
 ${parts["uploads"] ?? null}`,
       foot: html`peer ${version} ·`,
@@ -213,9 +243,8 @@ ${parts["uploads"] ?? null}`,
           : " off"}"></span>Tracker <b>${tracker}</b></span>
       <span>Sharing <b>${formatCount(status.files, "file")}</b>, ${formatBytes(status.bytes)}</span>
       <span>Seen at <b>${status.address ?? "?"}</b></span>
-      <span>Peer <b class="id">${status.peer.slice(0, shownPeerLetters)}</b></span></p>
-        <div class="link"><code tabindex="0" aria-label="Join link">${status.link}</code>
-      <button type="button" class="needs-script" data-copy="${status.link}">Copy</button></div>
+      <span>Peer <b class="id">${shownPeer(status.peer)}</b></span></p>
+        ${joinLinkBox(status.link)}
         <details id="qr"><summary>QR code of the join link</summary>${this.#qrOf(
           status.link,
         )}</details>
@@ -240,18 +269,16 @@ ${parts["uploads"] ?? null}`,
     const rest = ordered.length - items.length;
     return html`<section id="downloads" aria-labelledby="downloads-title">
 <h2 id="downloads-title">Downloads</h2>
-${items.length === 0 ? html`<p class="soft">None yet.</p>` : items}
-${rest > 0 && html`<p class="soft">and ${rest} more</p>`}</section>`;
+${items.length === 0 ? nothingNote("None yet.") : items}
+${moreNote(rest)}</section>`;
   }
 
   #download(download: DownloadStatus): Html {
     const { digest, name, chunks, have, state } = download;
     const held = state === "complete" ? null : this.#options.peer.heldChunks(digest);
     const label = `${have} of ${formatCount(chunks, "chunk")}`;
-    return html`<div class="item" id="download-${digest.slice(0, shownDigestDigits)}">
-<div class="top"><div class="title">${displayName(download.path ?? name)}</div>${
-      buttons(download)
-    }</div>
+    return html`<div class="item" id="download-${shownDigest(digest)}">
+<div class="top"><div class="title">${nameOf(download.path ?? name)}</div>${buttons(download)}</div>
 <p class="more"><span class="state ${state}">${stateWord(download)}</span>${
       progressFacts(download)
     }</p>
@@ -269,34 +296,20 @@ ${!hasEnded(state) && download.sources.length > 0 && sources(download.sources)}<
       const label = `${have} of ${formatCount(chunks, "chunk")}`;
       return html`
         <tr>
-          <td class="name">${displayName(names[0] ?? "?")}${names.length > 1 && html`
+          <td class="name">${nameOf(names[0] ?? "?")}${names.length > 1 && html`
             <span class="soft">and ${names.length - 1} more names</span>
           `}${!isWhole && chunkMap({ held, chunks, label, kind: "small" })}</td>
           <td class="number">${formatBytes(length)}</td>
           <td class="number wide">${isWhole ? "complete" : label}</td>
-          <td class="id wide">${digest.slice(0, shownDigestDigits)}</td>
+          <td class="id wide">${shownDigest(digest)}</td>
         </tr>
       `;
     });
     return html`<section id="shared" aria-labelledby="shared-title">
 <h2 id="shared-title">Shared from here <small>${formatBytes(status.bytes)}</small></h2>
-${
-      rows.length === 0 ? html`<p class="soft">Nothing yet.</p>` : html`
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Name</th>
-              <th scope="col" class="number">Size</th>
-              <th scope="col" class="number wide">Chunks</th>
-              <th scope="col" class="wide">Digest</th>
-            </tr>
-          </thead>
-          <tbody>${rows}</tbody>
-        </table>
-      `
-    }
-${rest > 0 && html`<p class="soft">and ${rest} more</p>`}
-<label class="drop needs-script" id="drop">Drop files here to share them, or choose some:
+${rows.length === 0 ? nothingNote("Nothing yet.") : dataTable(sharedColumns, rows)}
+${moreNote(rest)}
+<label class="drop needs-script" id="drop">Drop files here to share them, or <b>choose some</b>
 <input type="file" multiple></label></section>`;
   }
 
@@ -313,28 +326,15 @@ ${rest > 0 && html`<p class="soft">and ${rest} more</p>`}
     const rest = found.length - shown.length;
     const nothing = this.#listFault ?? (query === "" ? "Nothing yet." : "Nothing of that name.");
     return html`<div id="listed">${
-      rows.length === 0 ? html`<p class="soft">${nothing}</p>` : html`
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Name</th>
-              <th scope="col" class="number">Size</th>
-              <th scope="col" class="number wide">Seeders</th>
-              <th scope="col" class="number wide">Leechers</th>
-              <th scope="col" class="act"><span class="soft">Get</span></th>
-            </tr>
-          </thead>
-          <tbody>${rows}</tbody>
-        </table>
-      `
-    }${rest > 0 && html`<p class="soft">and ${rest} more: find them by name</p>`}</div>`;
+      rows.length === 0 ? nothingNote(nothing) : dataTable(listedColumns, rows)
+    }${moreNote(rest, ": find them by name")}</div>`;
   }
 
   #listedRow(file: ListedFile, isUnderWay: boolean): Html {
     const { digest, name, length, seeders, leechers } = file;
     return html`
       <tr>
-        <td class="name">${displayName(name)}</td>
+        <td class="name">${nameOf(name)}</td>
         <td class="number">${formatBytes(length)}</td>
         <td class="number wide">${seeders}</td>
         <td class="number wide">${leechers}</td>
@@ -362,7 +362,7 @@ function uploads({ uploads }: PeerStatus): Html {
   const rows = uploads.slice(0, maxShown).map(({ peer, via, chunks, bytesPerSecond }) =>
     html`
       <tr>
-        <td class="id">${peer.slice(0, shownPeerLetters)}</td>
+        <td class="id">${shownPeer(peer)}</td>
         <td>${viaMark(via)}</td>
         <td class="number">${chunks}</td>
         <td class="number">${formatRate(bytesPerSecond)}</td>
@@ -371,19 +371,9 @@ function uploads({ uploads }: PeerStatus): Html {
   );
   return html`<section id="uploads" aria-labelledby="uploads-title"><h2 id="uploads-title">Uploads</h2>
 ${
-    rows.length === 0 ? html`<p class="soft">Nobody downloads from here.</p>` : html`
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">To peer</th>
-            <th scope="col">Via</th>
-            <th scope="col" class="number">Chunks</th>
-            <th scope="col" class="number">Rate</th>
-          </tr>
-        </thead>
-        <tbody>${rows}</tbody>
-      </table>
-    `
+    rows.length === 0
+      ? nothingNote("Nobody downloads from here.")
+      : dataTable([{ title: "To peer" }, ...pathColumns], rows)
   }</section>`;
 }
 
@@ -391,7 +381,7 @@ function sources(all: readonly Source[]): Html {
   const rows = all.slice(0, maxShown).map((source) =>
     html`
       <tr>
-        <td class="id">${source.peer.slice(0, shownPeerLetters)}</td>
+        <td class="id">${shownPeer(source.peer)}</td>
         <td>${source.connected ? viaMark(source.via) : html`<span class="soft">gone</span>`}</td>
         <td class="number">${source.chunks}</td>
         <td class="number">${formatRate(source.bytesPerSecond)}</td>
@@ -401,20 +391,8 @@ function sources(all: readonly Source[]): Html {
       </tr>
     `
   );
-  return html`
-    <table>
-      <thead>
-        <tr>
-          <th scope="col">From peer</th>
-          <th scope="col">Via</th>
-          <th scope="col" class="number">Chunks</th>
-          <th scope="col" class="number">Rate</th>
-          <th scope="col" class="number wide">Round trip</th>
-        </tr>
-      </thead>
-      <tbody>${rows}</tbody>
-    </table>
-  `;
+  const roundTrip = { title: "Round trip", kind: "number wide" };
+  return dataTable([{ title: "From peer" }, ...pathColumns, roundTrip], rows);
 }
 
 function viaMark(via: string): Html {
@@ -476,10 +454,6 @@ function progressFacts(download: DownloadStatus): Html {
       `
     )
   }`;
-}
-
-function asText(parts: Record<string, Html>): Parts {
-  return Object.fromEntries(Object.entries(parts).map(([id, { text }]) => [id, text]));
 }
 
 function notFound(): Response {

@@ -11,20 +11,32 @@
  * the secret, that stands in the link printed at the start; for `/metrics` it may be a bearer token instead. Without
  * a secret everybody may join and ask, so everybody may look.
  */
-import { EventFeed, type Parts } from "./event_feed.ts";
-import { displayName } from "./file_name.ts";
+import { EventFeed } from "./event_feed.ts";
 import { formatBytes, formatCount, formatDuration } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { encodeId } from "./identity.ts";
 import { metricsContentType, type MetricsRegistry } from "./metrics.ts";
 import {
+  asText,
+  dataTable,
   frame,
+  joinLinkBox,
+  moreNote,
+  nameOf,
+  nothingNote,
+  queryOf,
+  searchForm,
+  shownDigest,
+  shownPeer,
+  type TableColumn,
+} from "./page_parts.ts";
+import {
   refusalOf,
   respond,
   respondEvents,
   respondPage,
   respondResource,
-} from "./page_parts.ts";
+} from "./page_responses.ts";
 import type { Clock } from "./ports.ts";
 import { constantTimeEqual } from "./secret.ts";
 import type { HolderRow, ListedRow } from "./tracker_messages.ts";
@@ -38,9 +50,20 @@ const maxHoldersShown = 100;
 /** Seeders from which on a file survives that one of them goes. */
 const healthySeeders = 2;
 
-const shownPeerLetters = 8;
-const shownDigestDigits = 12;
-const maxQueryCharacters = 200;
+const holderColumns: readonly TableColumn[] = [
+  { title: "Peer" },
+  { title: "Chunks", kind: "number" },
+  { title: "Share", kind: "number" },
+];
+
+const fileColumns: readonly TableColumn[] = [
+  { title: "Name" },
+  { title: "Size", kind: "number" },
+  { title: "Seeders", kind: "number wide" },
+  { title: "Leechers", kind: "number wide" },
+  { title: "Health" },
+  { title: "Digest", kind: "wide" },
+];
 
 /** What the page needs of a tracker. */
 export interface TrackerSight {
@@ -136,16 +159,13 @@ export class TrackerPage {
   #page(look: Look): Html {
     const parts = this.#parts(look);
     const { link, version } = this.#options;
-    const shownLink = link === null ? null : html`
-      <div
-        class="link"><code tabindex="0" aria-label="Join link">${link}</code><button type="button" class="needs-script" data-copy="${link}">Copy</button></div>
-    `;
+    const shownLink = link === null ? null : joinLinkBox(link);
     return frame({
       title: "tracker",
       head: html`<h1>Tracker</h1>${shownLink}${parts["tiles"] ?? null}`,
       main: html`${parts["holders"] ?? null}
 <section aria-labelledby="files-title"><h2 id="files-title">Files</h2>
-<form class="search" method="get" role="search"><input type="search" name="q" value="${look.query}" placeholder="Find files" aria-label="Find files"><button>Find</button></form>
+${searchForm(look.query, "Find files")}
 ${parts["files"] ?? null}</section>`,
       foot: html`tracker ${version} ·`,
     });
@@ -169,7 +189,7 @@ ${parts["files"] ?? null}</section>`,
       [peers, peers === 1 ? "peer" : "peers"],
       [files, files === 1 ? "file" : "files"],
       [endangered, "without a seeder"],
-      [introductions, "introductions in the last minute"],
+      [introductions, "introductions a minute"],
       [relayed, "relayed paths"],
       [minutes === 0 ? "< 1 min" : formatDuration(minutes * 60), "up"],
     ];
@@ -186,33 +206,15 @@ ${parts["files"] ?? null}</section>`,
     const chunks = chunkCountOf(row.length);
     const holders = this.#options.sight.holders(row.digest)
       .sort((a, b) => b.chunks - a.chunks).slice(0, maxHoldersShown);
+    const rowsOfHolders = holders.map((holder) => holderRow(holder, chunks));
     return html`
       <div id="holders">
         <section aria-labelledby="holders-title">
-          <h2 id="holders-title">${displayName(row.name)} <small>${formatCount(
+          <h2 id="holders-title">${nameOf(row.name)} <small>${formatCount(
             row.seeders,
             "seeder",
           )}, ${formatCount(row.leechers, "leecher")}</small></h2>
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Peer</th>
-                <th scope="col" class="number">Chunks</th>
-                <th scope="col" class="number">Share</th>
-              </tr>
-            </thead>
-            <tbody>${holders.map(({ peer, chunks: held, complete }) =>
-              html`
-                <tr>
-                  <td class="id">${encodeId(peer).slice(0, shownPeerLetters)}</td>
-                  <td class="number">${held} of ${chunks}</td>
-                  <td class="number">${complete
-                    ? "complete"
-                    : `${Math.floor(100 * held / Math.max(chunks, 1))}%`}</td>
-                </tr>
-              `
-            )}</tbody>
-          </table>
+          ${dataTable(holderColumns, rowsOfHolders)}
           <p class="soft"><a href="./">all files</a></p>
         </section>
       </div>
@@ -220,10 +222,20 @@ ${parts["files"] ?? null}</section>`,
   }
 }
 
-function lookOf({ searchParams }: URL): Look {
-  const query = (searchParams.get("q") ?? "").slice(0, maxQueryCharacters);
-  const file = searchParams.get("file") ?? "";
-  return { query, file: /^[0-9a-f]{64}$/.test(file) ? file : "" };
+function holderRow({ peer, chunks: held, complete }: HolderRow, chunks: number): Html {
+  const share = complete ? "complete" : `${Math.floor(100 * held / Math.max(chunks, 1))}%`;
+  return html`
+    <tr>
+      <td class="id">${shownPeer(encodeId(peer))}</td>
+      <td class="number">${held} of ${chunks}</td>
+      <td class="number">${share}</td>
+    </tr>
+  `;
+}
+
+function lookOf(url: URL): Look {
+  const file = url.searchParams.get("file") ?? "";
+  return { query: queryOf(url), file: /^[0-9a-f]{64}$/.test(file) ? file : "" };
 }
 
 function files({ query }: Look, rows: readonly ListedRow[]): Html {
@@ -233,16 +245,10 @@ function files({ query }: Look, rows: readonly ListedRow[]): Html {
   const rest = found.length - shown.length;
   if (shown.length === 0) {
     const nothing = query === "" ? "Nobody shares anything yet." : "Nothing of that name.";
-    return html`
-      <div id="files">
-        <p class="soft">${nothing}</p>
-      </div>
-    `;
+    return html`<div id="files">${nothingNote(nothing)}</div>`;
   }
-  return html`<div id="files"><table><thead><tr><th scope="col">Name</th><th scope="col" class="number">Size</th>
-<th scope="col" class="number wide">Seeders</th><th scope="col" class="number wide">Leechers</th><th scope="col">Health</th><th scope="col" class="wide">Digest</th></tr></thead>
-<tbody>${shown.map(fileRow)}</tbody></table>${
-    rest > 0 && html`<p class="soft">and ${rest} more: find them by name</p>`
+  return html`<div id="files">${dataTable(fileColumns, shown.map(fileRow))}${
+    moreNote(rest, ": find them by name")
   }</div>`;
 }
 
@@ -255,18 +261,14 @@ function fileRow({ digest, name, length, seeders, leechers }: ListedRow): Html {
     : ["poor", "no seeder"];
   return html`
     <tr>
-      <td class="name"><a href="?file=${hex}">${displayName(name)}</a></td>
+      <td class="name">${nameOf(name, `?file=${hex}`)}</td>
       <td class="number">${formatBytes(length)}</td>
       <td class="number wide">${seeders}</td>
       <td class="number wide">${leechers}</td>
       <td><span class="health ${kind}">${word}</span></td>
-      <td class="id wide">${hex.slice(0, shownDigestDigits)}</td>
+      <td class="id wide">${shownDigest(hex)}</td>
     </tr>
   `;
-}
-
-function asText(parts: Record<string, Html>): Parts {
-  return Object.fromEntries(Object.entries(parts).map(([id, { text }]) => [id, text]));
 }
 
 function isSame(guess: string, token: string): boolean {
