@@ -5,7 +5,15 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { type Asked, type LoadCommand, type LoadReport } from "./load_worker.ts";
-import { type Child, LoadWorker, startTracker } from "./load_processes.ts";
+import { parseJoinLink } from "../lib/join_link.ts";
+import { droppedAt } from "./load_drops.ts";
+import {
+  type Child,
+  type LoadTracker,
+  LoadWorker,
+  startEcho,
+  startTracker,
+} from "./load_processes.ts";
 import { runComparison } from "./load_torrent.ts";
 import { runGroup } from "./load_group.ts";
 import { Latencies } from "./load_latencies.ts";
@@ -16,7 +24,7 @@ const help = `deno task load [OPTIONS]
   --peers N         real peers that join (default 1000)
   --workers N       processes that they run in (default 2)
   --tcp             over TLS/TCP, not QUIC
-  --phases LIST     of join,idle,announce,haves,peers,introduce,list (default: all)
+  --phases LIST     of echo,join,idle,announce,haves,peers,introduce,list (default: all)
   --idle SECONDS    how long nothing but heartbeats is said (default 30)
   --seconds SECONDS how long each of the other phases takes (default 5)
   --haves N         haves per second offered (default 60000)
@@ -30,7 +38,7 @@ const help = `deno task load [OPTIONS]
   --v8 FLAGS        flags of V8 for the tracker, commas between them
   --inspect         profile the tracker: writes a .cpuprofile to the working directory`;
 
-const allPhases = "join,idle,announce,haves,peers,introduce,list,failover,outage";
+const allPhases = "echo,join,idle,announce,haves,peers,introduce,list,failover,outage";
 
 /** Dials under way in one process. */
 const parallelJoins = 32;
@@ -118,6 +126,8 @@ interface Use {
   cpuSeconds: number;
   seconds: number;
   residentBytes: number;
+  /** Datagrams that its socket had no room for. */
+  dropped: number;
 }
 
 class Run {
@@ -142,6 +152,7 @@ class Run {
     await sleep(settleMs);
     this.#emptyBytes = this.#tracker.residentBytes();
     print("tracker, empty", { "MiB": mib(this.#emptyBytes) });
+    if (phases.includes("echo")) await this.#echo();
     await this.#join();
     if (phases.includes("idle")) await this.#idle();
     if (phases.includes("haves")) await this.#haves();
@@ -150,6 +161,25 @@ class Run {
     }
     if (phases.includes("announce")) await this.#announce();
     if (phases.includes("list")) await this.#ask("list");
+  }
+
+  /** What the runtime alone takes for a question and an answer: the same connections, rates and processes. */
+  async #echo(): Promise<void> {
+    const { peers, workers, tcp, rate, seconds } = this.#plan;
+    const echo = await startEcho(tcp);
+    const count = Math.ceil(peers / workers);
+    const joining = { type: "echo-join", link: echo.link, count, parallel: parallelJoins } as const;
+    const joined = await this.#measure(() => ({ ...joining, tcp }), echo);
+    print("bare echo, connecting", figures(joined.reports, joined.use));
+    for (const offered of [rate / 2, rate]) {
+      const perSecond = offered / workers;
+      const { reports, use } = await this.#measure(
+        () => ({ type: "echo", seconds, perSecond }),
+        echo,
+      );
+      print(`bare echo, ${offered}/s offered`, figures(reports, use));
+    }
+    echo.child.kill();
   }
 
   async #join(): Promise<void> {
@@ -230,45 +260,62 @@ class Run {
 
   async #measure(
     commandOf: (index: number) => LoadCommand | null,
+    { child, link }: LoadTracker = { child: this.#tracker, link: this.#link },
   ): Promise<{ reports: LoadReport[]; use: Use }> {
-    const cpu = this.#tracker.cpuSeconds();
+    const { port } = parseJoinLink(link).hosts[0];
+    const cpu = child.cpuSeconds();
+    const dropped = droppedAt(port);
     const beganMs = performance.now();
     const reports = await Promise.all(this.#workers.map(async (worker, index) => {
       const command = commandOf(index);
       return command === null ? null : await worker.command(command);
     }));
     const use = {
-      cpuSeconds: this.#tracker.cpuSeconds() - cpu,
+      cpuSeconds: child.cpuSeconds() - cpu,
       seconds: (performance.now() - beganMs) / 1000,
-      residentBytes: this.#tracker.residentBytes(),
+      residentBytes: child.residentBytes(),
+      dropped: droppedAt(port) - dropped,
     };
     return { reports: reports.filter((report) => report !== null), use };
   }
 }
 
-function sumOf(reports: LoadReport[]): { count: number; failed: number; latencies: Latencies } {
+interface Sum {
+  count: number;
+  failed: number;
+  latencies: Latencies;
+  lags: Latencies;
+}
+
+function sumOf(reports: LoadReport[]): Sum {
   const latencies = new Latencies();
+  const lags = new Latencies();
   let count = 0;
   let failed = 0;
   for (const report of reports) {
     count += report.count;
     failed += report.failed;
     for (const value of report.latencies) latencies.add(value);
+    for (const value of report.lags ?? []) lags.add(value);
   }
-  return { count, failed, latencies };
+  return { count, failed, latencies, lags };
 }
 
 /** What is told of most phases. */
 function figures(reports: LoadReport[], use: Use): Record<string, string | number> {
-  const { count, latencies } = sumOf(reports);
+  const { count, latencies, lags } = sumOf(reports);
   const seconds = Math.max(...reports.map((report) => report.seconds));
   const timed = latencies.count === 0 ? {} : {
     "p50 ms": latencies.percentile(0.5).toFixed(2),
     "p99 ms": latencies.percentile(0.99).toFixed(2),
   };
+  const late = lags.count === 0 ? {} : { "ms asked late (p99)": lags.percentile(0.99).toFixed(2) };
+  const lost = use.dropped === 0 ? {} : { "datagrams dropped": use.dropped };
   return {
     "per second": (count / seconds).toFixed(0),
     ...timed,
+    ...late,
+    ...lost,
     "of a core": `${(use.cpuSeconds / seconds * 100).toFixed(0)}%`,
     "µs each": (use.cpuSeconds / count * 1e6).toFixed(1),
   };

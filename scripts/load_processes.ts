@@ -109,6 +109,15 @@ export async function startTracker(options: LoadTrackerOptions): Promise<LoadTra
   return { child, link };
 }
 
+/** Starts what answers everything with itself, over QUIC or TLS. */
+export async function startEcho(tcp: boolean): Promise<LoadTracker> {
+  const kind = tcp ? "tcp" : "quic";
+  const args = ["run", "-A", "--quiet", "scripts/load_echo.ts", kind];
+  const child = new Child(Deno.execPath(), args);
+  const { link } = JSON.parse(await child.line());
+  return { child, link };
+}
+
 /** A Redis that keeps nothing on disk; null where it isn't installed. */
 export async function startRedis(port: number, more: string[] = []): Promise<Child | null> {
   const found = await new Deno.Command("sh", { args: ["-c", "command -v redis-server"] }).output();

@@ -10,18 +10,24 @@ import { QuicEndpoint } from "../lib/deno_quic.ts";
 import { TcpEndpoint } from "../lib/deno_tcp.ts";
 import { parseJoinLink } from "../lib/join_link.ts";
 import { generateIdentity } from "../lib/key_file.ts";
-import type { Endpoint } from "../lib/ports.ts";
+import type { ByteStream, Endpoint } from "../lib/ports.ts";
 import type { Question } from "../lib/tracker_client.ts";
 import { type AnnouncedFile, batchAnnouncements } from "../lib/tracker_messages.ts";
 import { TrackerLink } from "../lib/tracker_link.ts";
 import { LoadPeer } from "./load_peer.ts";
+import { droppedAt } from "./load_drops.ts";
 import { Latencies } from "./load_latencies.ts";
 
 /** UDP ports of one process: as many peers on one port would queue behind each other. */
 const portCount = 8;
 
 /** How often questions are asked that are due. */
-const tickMs = 4;
+const tickMs = 1;
+
+/** Of a question for an introduction, about. */
+const echoedBytes = 80;
+
+const echoDialMs = 10_000;
 
 /** Bytes that wait in one peer before it says no more. */
 const maxWaitingBytes = 64 * 1024;
@@ -42,6 +48,10 @@ export type LoadCommand =
   | { type: "link"; link: string; first: number; count: number; parallel: number }
   /** From the moment of the command: how long until each peer that loses its tracker is back at one. */
   | { type: "back"; seconds: number }
+  /** Bare connections to an echo. */
+  | { type: "echo-join"; link: string; count: number; parallel: number; tcp?: boolean }
+  /** They are asked in turn, as peers ask a tracker. */
+  | { type: "echo"; seconds: number; perSecond: number }
   | { type: "end" };
 
 export type Asked = "peers" | "introduce" | "list";
@@ -54,6 +64,10 @@ export interface LoadReport {
   latencies: number[];
   /** Introductions that reached the other side. */
   delivered?: number;
+  /** How late the questions were asked: no fault of the tracker's. */
+  lags?: number[];
+  /** Datagrams that found no room at this process' sockets since its start. */
+  drops?: number;
 }
 
 export function digestOf(text: string): Uint8Array {
@@ -76,6 +90,7 @@ class Worker {
   /** When each of these last came back. */
   readonly #joinedMs: number[] = [];
   readonly #endpoints: Endpoint[] = [];
+  readonly #echoes: Echo[] = [];
   /** The number of the first peer. */
   #first = 0;
   #asked = 0;
@@ -92,6 +107,10 @@ class Worker {
         return await this.#ask(command);
       case "link":
         return await this.#link(command);
+      case "echo-join":
+        return await this.#joinEcho(command);
+      case "echo":
+        return await this.#echo(command);
       case "back":
         return await this.#back(command.seconds);
       case "end":
@@ -104,10 +123,7 @@ class Worker {
     const { links, first, count, parallel, tcp = false } = command;
     const trackers = links.map(parseJoinLink);
     this.#first = first;
-    for (let port = 0; port < portCount; port++) {
-      const options = { host: "127.0.0.1", port: 0, identity: generateIdentity() };
-      this.#endpoints.push(tcp ? TcpEndpoint.listen(options) : QuicEndpoint.listen(options));
-    }
+    this.#endpoints.push(...this.#open(tcp));
     const latencies = new Latencies();
     const beganMs = performance.now();
     let next = 0;
@@ -229,6 +245,7 @@ class Worker {
 
   async #ask(command: Extract<LoadCommand, { type: "ask" }>): Promise<LoadReport> {
     const latencies = new Latencies();
+    const lags = new Latencies();
     const before = this.#introduced();
     const beganMs = performance.now();
     const answers: Promise<void>[] = [];
@@ -236,6 +253,7 @@ class Worker {
     const askOne = async (kind: Asked, dueMs: number) => {
       const number = this.#asked++;
       const peer = this.#peers[number % this.#peers.length]!;
+      lags.add(performance.now() - dueMs);
       const answer = await peer.ask(this.#question(kind, number));
       if (answer.type === "failure" || answer.type === "lost") failed++;
       else latencies.add(performance.now() - dueMs);
@@ -252,7 +270,71 @@ class Worker {
     });
     await Promise.all(answers);
     const report = reportOf(latencies, performance.now() - beganMs, failed);
-    return { ...report, delivered: this.#introduced() - before };
+    return {
+      ...report,
+      delivered: this.#introduced() - before,
+      lags: lags.sample(),
+      drops: this.#drops(),
+    };
+  }
+
+  async #joinEcho(command: Extract<LoadCommand, { type: "echo-join" }>): Promise<LoadReport> {
+    const { link, count, parallel, tcp = false } = command;
+    const { hosts: [{ host, port }], id } = parseJoinLink(link);
+    const endpoints = this.#open(tcp);
+    this.#endpoints.push(...endpoints);
+    const latencies = new Latencies();
+    const beganMs = performance.now();
+    let next = 0;
+    await Promise.all(Array.from({ length: parallel }, async () => {
+      while (next < count) {
+        const number = next++;
+        const startedMs = performance.now();
+        const endpoint = endpoints[number % endpoints.length]!;
+        const to = { ip: host, port };
+        const dialled = await endpoint.dial(to, { expectedId: id, timeoutMs: echoDialMs });
+        const echo = this.#echoes[number] = new Echo(await dialled.openStream());
+        await echo.ask();
+        latencies.add(performance.now() - startedMs);
+      }
+    }));
+    return reportOf(latencies, performance.now() - beganMs, 0);
+  }
+
+  async #echo(command: Extract<LoadCommand, { type: "echo" }>): Promise<LoadReport> {
+    const { seconds, perSecond } = command;
+    const latencies = new Latencies();
+    const lags = new Latencies();
+    const answers: Promise<void>[] = [];
+    const beganMs = performance.now();
+    const askOne = async (number: number, dueMs: number) => {
+      lags.add(performance.now() - dueMs);
+      await this.#echoes[number % this.#echoes.length]!.ask();
+      latencies.add(performance.now() - dueMs);
+    };
+    await everyTick(seconds, (elapsedMs) => {
+      const due = Math.floor(elapsedMs * perSecond / 1000);
+      while (answers.length < due) {
+        answers.push(askOne(answers.length, beganMs + answers.length * 1000 / perSecond));
+      }
+    });
+    await Promise.all(answers);
+    return {
+      ...reportOf(latencies, performance.now() - beganMs, 0),
+      lags: lags.sample(),
+      drops: this.#drops(),
+    };
+  }
+
+  #drops(): number {
+    return this.#endpoints.reduce((sum, { local }) => sum + droppedAt(local.port), 0);
+  }
+
+  #open(tcp: boolean): Endpoint[] {
+    return Array.from({ length: portCount }, () => {
+      const options = { host: "127.0.0.1", port: 0, identity: generateIdentity() };
+      return tcp ? TcpEndpoint.listen(options) : QuicEndpoint.listen(options);
+    });
   }
 
   /** Of the peer before or after the asker, which may be at another tracker. */
@@ -266,6 +348,31 @@ class Worker {
 
   #introduced(): number {
     return this.#peers.reduce((sum, { introduced }) => sum + introduced, 0);
+  }
+}
+
+/** One connection to an echo. */
+class Echo {
+  readonly #stream: ByteStream;
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(stream: ByteStream) {
+    this.#stream = stream;
+  }
+
+  /** Sends a message and waits until it is back, after those sent before. */
+  ask(): Promise<void> {
+    this.#last = this.#last.then(() => this.#askNext());
+    return this.#last;
+  }
+
+  async #askNext(): Promise<void> {
+    await this.#stream.write(new Uint8Array(echoedBytes));
+    for (let read = 0; read < echoedBytes;) {
+      const bytes = await this.#stream.read();
+      if (bytes === null) throw new Error("the echo has ended");
+      read += bytes.length;
+    }
   }
 }
 
