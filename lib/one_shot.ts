@@ -360,9 +360,13 @@ function goOn({ peer, context }: Session, tell: (download: Download) => void): v
   if (downloads.length === 0) return;
   for (const download of downloads) tell(download);
   const paused = downloads.filter((download) => download.status().state === "paused").length;
-  const rest = paused === 0 ? "" : `, ${paused} of them paused`;
-  const text = `going on with ${formatCount(downloads.length, "download")} of last time${rest}`;
-  tellNotice({ level: "info", text }, context);
+  tellNotice({ level: "info", text: goOnText(downloads.length, paused) }, context);
+}
+
+function goOnText(count: number, paused: number): string {
+  const downloads = `${formatCount(count, "download")} of last time`;
+  if (paused === count) return `${downloads} stay paused: "resume" goes on`;
+  return `going on with ${downloads}${paused === 0 ? "" : `, ${paused} of them paused`}`;
 }
 
 function tellNotice(notice: Notice, { output, settings, clock }: ActionContext): void {

@@ -105,12 +105,12 @@ details summary { cursor: pointer; color: var(--soft); font-size: .875rem; margi
 .health { white-space: nowrap; }
 table + p { margin-top: .5rem; }
 .health.good { color: var(--good); } .health.fair { color: var(--warn); } .health.poor { color: var(--bad); }
-a { color: var(--accent); }
+a { color: var(--accent); text-decoration-thickness: 1px; text-underline-offset: .15em; }
 @media (max-width: 40rem) {
   header, main, footer { padding-left: .875rem; padding-right: .875rem; }
   section { padding: .9375rem; }
   .wide { display: none; }
-  .item .more { min-height: 3em; }
+  .item .more:has(.downloading) { min-height: 3em; }
 }
 @media (prefers-reduced-motion: no-preference) { .map rect { transition: width .3s; } }
 `;
