@@ -134,8 +134,14 @@ function block(ip: string, bits: number): Block {
   return { prefix: parseIp(ip) ?? new Uint8Array(ipv4Bytes), bits };
 }
 
+/** The address that was last asked about: most are asked about several times, one question after the other. */
+let lastIp = "";
+let lastBytes: Uint8Array | null = null;
+
 function isInside(ip: string, blocks: Block[]): boolean {
-  const bytes = parseIp(ip);
+  if (ip !== lastIp) lastBytes = parseIp(ip);
+  lastIp = ip;
+  const bytes = lastBytes;
   return bytes !== null && blocks.some((each) => beginsWith(bytes, each));
 }
 
