@@ -3,7 +3,8 @@
  * with SHA256SUMS. What each program may do is baked in, no more than it needs.
  *
  * Deno fetches its runtime for a target (`denort`) from its own download host. Where that can't be reached, a
- * `denort` of the same version and target can be named in DENORT_BIN.
+ * `denort` of the same version and target can be named in DENORT_BIN. What is made for this machine is asked for its
+ * version.
  */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
@@ -61,6 +62,7 @@ async function main(): Promise<number> {
       const name = release ? `${program}-${config.version}-${target}` : program;
       const path = join(dist, target.includes("windows") ? `${name}.exe` : name);
       if (!await compile(program, { target, path })) return 1;
+      if (target === Deno.build.target && !await isProgram(program, path)) return 1;
       made.push(path);
     }
   }
@@ -102,6 +104,16 @@ async function compile(
       ? `cannot fetch denort for ${target}: supply one of Deno ${Deno.version.deno} in DENORT_BIN`
       : `cannot compile ${program} for ${target}:\n${reason}`,
   );
+  return false;
+}
+
+/** A whole `deno` in DENORT_BIN gives a file that is no program but another `deno`. */
+async function isProgram(program: string, path: string): Promise<boolean> {
+  const { stdout } = await new Deno.Command(path, { args: ["--version"] }).output();
+  const said = new TextDecoder().decode(stdout);
+  if (said.startsWith(`${program} ${config.version} `)) return true;
+  await Deno.remove(path);
+  console.error(`${path} isn't ${program}: DENORT_BIN must name a denort, which a deno is not`);
   return false;
 }
 
