@@ -63,6 +63,8 @@ export interface Swarm {
   links(): PeerLink[];
   /** Has the tracker introduce us; a link comes about later or never. */
   introduce(digest: Uint8Array, peer: Uint8Array): Promise<void>;
+  /** The length of a file. */
+  proven(digest: Uint8Array, proof: LengthProof): void;
   /** An incomplete file is there to be shared. */
   began(partial: PartialFile): void;
   stored(digest: Uint8Array, chunk: number): void;
@@ -419,6 +421,7 @@ export class DownloadTask implements DownloadHandle {
     }
     record.length = manifest.length;
     if (!isProven || this.#isDoubtful(manifest)) return this.#askNextForManifest();
+    this.#swarm.proven(this.digest, proof);
     await this.#begin({ ...manifest, name: this.#file.name }).catch((error) =>
       this.#fail(asUserError(error))
     );

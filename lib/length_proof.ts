@@ -70,7 +70,10 @@ function falseLength(why: string): ProtocolError {
   return new ProtocolError("bad-length", `Cannot accept a file's length: ${why}`);
 }
 
-/** Makes proofs from what a store has, one after the other: some milliseconds of hashing for the longest chunks. */
+/**
+ * Makes proofs from what a store has, one after the other: some milliseconds of hashing for the longest chunks. Keeps
+ * some of them, and of those that came from elsewhere.
+ */
 export class LengthProofs {
   readonly #store: Pick<ChunkStore, "readChunk">;
   /** By digest in hex, the one that was asked for least lately first. */
@@ -88,16 +91,27 @@ export class LengthProofs {
     return made;
   }
 
-  async #keptOrMade(manifest: Manifest): Promise<LengthProof> {
-    const key = manifest.digest.toHex();
-    const proof = this.#kept.get(key) ?? await this.#make(manifest);
+  /** One that was made or came from elsewhere, if it is kept still. */
+  known(digest: Uint8Array): LengthProof {
+    return this.#kept.get(digest.toHex()) ?? noProof;
+  }
+
+  /** Keeps one that came from elsewhere, to be passed on by who hasn't got the last chunk yet. */
+  keep(digest: Uint8Array, proof: LengthProof): void {
+    const key = digest.toHex();
     this.#kept.delete(key);
-    if (!isProof(proof)) return proof;
+    if (!isProof(proof)) return;
     this.#kept.set(key, proof);
     for (const oldest of this.#kept.keys()) {
       if (this.#kept.size <= maxKept) break;
       this.#kept.delete(oldest);
     }
+  }
+
+  async #keptOrMade(manifest: Manifest): Promise<LengthProof> {
+    const known = this.known(manifest.digest);
+    const proof = isProof(known) ? known : await this.#make(manifest);
+    this.keep(manifest.digest, proof);
     return proof;
   }
 

@@ -359,7 +359,8 @@ export class PeerLink {
   #proofOf(manifest: Manifest): Promise<LengthProof> | LengthProof {
     const { holdings, proofs } = this.#options;
     const last = chunkCountOf(manifest.length) - 1;
-    return holdings.has(manifest.digest, last) ? proofs.of(manifest) : noProof;
+    const { digest } = manifest;
+    return holdings.has(digest, last) ? proofs.of(manifest) : proofs.known(digest);
   }
 
   // ── streams ──────────────────────────────────────────────────────────────────────────────────────────────

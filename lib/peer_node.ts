@@ -392,6 +392,7 @@ export class PeerNode implements PeerControl {
       linkTo: (peer) => this.#links.to(peer),
       links: () => this.#links.chosen(),
       introduce: (digest, peer) => this.#introduce(digest, peer),
+      proven: (digest, proof) => this.#proofs.keep(digest, proof),
       began: (partial) => this.#noteBegun(partial),
       stored: (digest, chunk) => this.#noteStored(digest, chunk),
       combined: (manifest, path) => this.#noteCombined(manifest, path),

@@ -101,3 +101,12 @@ Deno.test("the hashes below a root, taken for a file of 64 bytes, have its diges
   assertEquals(chunkBytesOf(manifest.length), chunkBytes);
   assertEquals(sha256(manifest.hashes), manifest.digest);
 });
+
+Deno.test("a proof from elsewhere is kept, and only so many are", async () => {
+  const { store, proof } = await proven(2 * chunkBytes);
+  const proofs = new LengthProofs(store);
+  const digestOf = (number: number) => new Uint8Array(32).fill(number);
+  for (let number = 0; number < 65; number++) proofs.keep(digestOf(number), proof);
+  assertEquals(proofs.known(digestOf(64)), proof);
+  assertEquals(proofs.known(digestOf(0)), noProof);
+});

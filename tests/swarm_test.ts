@@ -3,6 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import type { Download, DownloadStatus, ListedFile } from "../lib/control.ts";
 import { SeededRandom } from "./memory_network.ts";
+import { hasBit } from "../lib/bitfield.ts";
 import { MemoryStore } from "./memory_store.ts";
 import { type MemoryPeer, MemorySwarm } from "./memory_swarm.ts";
 
@@ -388,3 +389,22 @@ for (const [when, chunks] of [["a chunk is verified", 0], ["it is combined", 12]
     assertEquals([seeders, leechers], [1 + files, incomplete]);
   });
 }
+
+Deno.test("who has a part of a file without its end passes on what proves its length", async () => {
+  const swarm = new MemorySwarm({ seed: 2 });
+  const bytes = new SeededRandom(78).bytes(8 * 256 * 1024);
+  const rates = { up: 300_000, down: 0 };
+  const seeder = await swarm.join({ store: new MemoryStore({ film: bytes }), rates });
+  const first = await swarm.join();
+  const second = await swarm.join();
+  const [file] = await swarm.clock.run(first.node.list(), 20_000);
+  const download = first.node.download(file!);
+  while (download.status().have === 0) await swarm.clock.advance(100);
+  await swarm.clock.run(seeder.node.quit(), 10_000);
+  const held = first.node.heldChunks(file!.digest);
+  assert(held !== null && !hasBit(held, 7), "the part has the file's end");
+  const other = second.node.download(file!);
+  await swarm.clock.advance(10_000);
+  assert(other.status().have > 0, "nothing came of the part");
+  for (const { node } of [first, second]) node.cancel(file!.digest);
+});
