@@ -59,6 +59,13 @@ Deno.test("the consoles of README.md are what the programs print", () =>
         assertMatch(command, /^export P2P_TRACKER=p2p:\/\/\S+$/);
         continue;
       }
+      if (program === "tracker") {
+        assertMatch(output.join(), /^join link: p2p:\/\/tracker\.example\.org:7400\/[a-z2-7]{52}$/);
+        const tracker = await place.tracker(words);
+        assertMatch(tracker.link, /^p2p:\/\/tracker\.example\.org:\d+\/[a-z2-7]{52}$/);
+        await tracker.program.stop();
+        continue;
+      }
       assertEquals(program, "peer");
       const isHere = words.includes("films");
       const options = { cwd: isHere ? root : elsewhere, env: isHere ? {} : { P2P_TRACKER: link } };
