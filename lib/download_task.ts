@@ -40,6 +40,8 @@ import type { ChunkStore, PartialFile } from "./store.ts";
 import type { HolderRow } from "./tracker_messages.ts";
 
 const maxSources = 40;
+/** Holders of which it is remembered when they were asked for. */
+const maxAsked = 4096;
 /** A file of one chunk is asked of so many connected peers first, and only then of the tracker. */
 const maxGuesses = 4;
 const guessMs = 250;
@@ -301,8 +303,27 @@ export class DownloadTask implements DownloadHandle {
     });
     this.#isLocating = false;
     if (this.isEnded) return;
-    for (const row of rows) this.#approach(row);
+    this.#approachSome(rows);
     this.#locateAgain();
+  }
+
+  /** As many as there is room for, those first who were not asked for or long ago: another time it is others' turn. */
+  #approachSome(rows: readonly HolderRow[]): void {
+    const now = this.#swarm.clock.now();
+    const asked = rows.map((row) => {
+      const peer = encodeId(row.peer);
+      const at = this.#swarm.linkTo(peer) ? -Infinity : this.#askedAt.get(peer) ?? -Infinity;
+      return { row, at };
+    });
+    let room = maxSources - this.#liveSources();
+    for (const { at } of asked) if (now - at < reconnectMs) room--;
+    for (const { row } of asked.toSorted(longestAgoFirst)) {
+      if (room > 0 && this.#approach(row)) room--;
+    }
+    for (const peer of this.#askedAt.keys()) {
+      if (this.#askedAt.size <= maxAsked) break;
+      this.#askedAt.delete(peer);
+    }
   }
 
   #locateAgain(): void {
@@ -314,19 +335,20 @@ export class DownloadTask implements DownloadHandle {
     this.#locateTimer = clock.setTimer(pauseMs, () => void this.#locate());
   }
 
-  #approach(row: HolderRow): void {
+  /** Whether anything was done about it. */
+  #approach(row: HolderRow): boolean {
     const peer = encodeId(row.peer);
     const known = this.#sources.get(peer);
-    if (peer === this.#swarm.self || known?.link || this.#isOfAnotherLength(known)) return;
-    if (this.#liveSources() >= maxSources) return;
+    if (peer === this.#swarm.self || known?.link || this.#isOfAnotherLength(known)) return false;
     const now = this.#swarm.clock.now();
     const link = this.#swarm.linkTo(peer);
     const askedAt = this.#askedAt.get(peer) ?? -Infinity;
-    this.#askedAt.set(peer, link ? now : Math.max(askedAt, 0));
-    if (link) return this.addSource(link, row.complete ? this.#presumedBits() : null);
-    if (now - askedAt < reconnectMs) return;
+    if (!link && now - askedAt < reconnectMs) return false;
+    this.#askedAt.delete(peer);
     this.#askedAt.set(peer, now);
-    this.#introduce(row.peer);
+    if (link) this.addSource(link, row.complete ? this.#presumedBits() : null);
+    else this.#introduce(row.peer);
+    return true;
   }
 
   #introduce(peer: Uint8Array): void {
@@ -364,19 +386,34 @@ export class DownloadTask implements DownloadHandle {
     return { digest: this.digest, length: 0, name: this.#file.name, hashes: new Uint8Array(0) };
   }
 
-  /** Asks one source, another one when that is late, and from the beginning when all were asked. */
-  #askManifest(): void {
+  /** Asks one source; twice as many when it is late, and so on; from the beginning when all were asked. */
+  #askManifest(count = 1): void {
     if (this.#manifest || this.isEnded || this.#manifestTimer !== null) return;
     const live = this.#live();
     if (live.length === 0) return;
-    const next = this.#nextForManifest(live);
-    if (!next) this.#manifestAskedOf.clear();
-    else this.#manifestAskedOf.add(next.peer);
-    next?.link?.askManifest(this.digest);
+    const isAnyLeft = this.#nextForManifest(live) !== null;
+    if (!isAnyLeft && live.length >= maxSources) return this.#makeRoom(live);
+    if (!isAnyLeft) this.#manifestAskedOf.clear();
+    for (let asked = 0; asked < count && isAnyLeft; asked++) {
+      const next = this.#nextForManifest(live);
+      if (!next) break;
+      this.#manifestAskedOf.add(next.peer);
+      next.link?.askManifest(this.digest);
+    }
     this.#manifestTimer = this.#swarm.clock.setTimer(manifestAnswerMs, () => {
       this.#manifestTimer = null;
-      this.#askManifest();
+      this.#askManifest(2 * count);
     });
+  }
+
+  /** None of them has a manifest to give: it is others' turn. */
+  #makeRoom(live: readonly SourceRecord[]): void {
+    this.#manifestAskedOf.clear();
+    for (const record of live) {
+      record.link?.loseInterest(this.digest);
+      record.link = null;
+    }
+    void this.#locate();
   }
 
   /** Without waiting for the one that was asked. */
@@ -608,6 +645,11 @@ function waysOf({ peer, link, byLink, byVia }: SourceRecord, bytesPerSecond: num
   const present = { peer, connected: true, via, chunks: taken.get(via) ?? 0 };
   const why = whyRelayed ? { whyRelayed } : {};
   return [...past, { ...present, bytesPerSecond, roundTripMs, ...why }];
+}
+
+/** Differences of infinities are no numbers. */
+function longestAgoFirst(one: { at: number }, other: { at: number }): number {
+  return one.at === other.at ? 0 : one.at < other.at ? -1 : 1;
 }
 
 function isEmpty(digest: Uint8Array): boolean {

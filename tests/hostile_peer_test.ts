@@ -310,6 +310,21 @@ for (const lie of ["false", "unproven", "mute"] as const) {
   }
 }
 
+Deno.test("more mute holders than there is room for don't keep a file from being had", async () => {
+  const swarm = new MemorySwarm();
+  const bytes = new SeededRandom(11).bytes(2 * chunkBytes + 5);
+  for (let count = 0; count < 60; count++) {
+    await swarm.join({ store: new ShorteningStore({ film: bytes }, { lie: "mute", by: 0 }) });
+  }
+  await swarm.join({ store: new MemoryStore({ film: bytes }) });
+  const victim = await swarm.join();
+  const [file] = await swarm.clock.run(victim.node.list(), 20_000);
+  const status = await swarm.clock.run(victim.node.download(file!).done, 600_000);
+  assertEquals([status.state, status.error], ["complete", null]);
+  assertEquals(victim.store.bytesOf("film"), bytes);
+  assert(status.seconds < 60, `it took ${status.seconds} s`);
+});
+
 Deno.test("liars that each tell another length don't keep a file from being had", async () => {
   const swarm = new MemorySwarm();
   const bytes = new SeededRandom(8).bytes(2 * chunkBytes + 50_000);
