@@ -21,7 +21,14 @@ import { messageOf, UserError } from "./errors.ts";
 import { FileIndex } from "./file_index.ts";
 import { displayName, nameFault } from "./file_name.ts";
 import { FileReader } from "./file_reader.ts";
-import { chunkCountOf, chunkLengthOf, chunkOffsetOf, type Manifest } from "./manifest.ts";
+import {
+  chunkCountOf,
+  chunkHash,
+  chunkLengthOf,
+  chunkOffsetOf,
+  equalBytes,
+  type Manifest,
+} from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { ScanProgress } from "./peer_factory.ts";
 import { SharedDirectory } from "./shared_directory.ts";
@@ -442,7 +449,10 @@ export class DirectoryStore implements ChunkStore {
     const parsed = parseChunkName(name);
     if (!parsed || !this.#files.table.has(parsed.hex)) {
       if (await this.#chunks.adopt(name) === "unsettled") this.#settleAgain(name);
-    } else if (this.#chunks.begun(parsed.digest) || this.#isSecondName(parsed.hex, state)) {
+    } else if (
+      this.#chunks.begun(parsed.digest) || this.#isSecondName(parsed.hex, state) ||
+      this.#isSecondCopy(parsed.digest, { name, state })
+    ) {
       this.#directory.disk.remove(this.#directory.path(name));
     }
   }
@@ -450,6 +460,24 @@ export class DirectoryStore implements ChunkStore {
   /** Whether a chunk file is the file itself, killed between its new name and the end of the old one. */
   #isSecondName(hex: string, { stamp }: FileState): boolean {
     return [...this.#files.table.places(hex)].some(([, row]) => row.stamp === stamp);
+  }
+
+  /** Whether it is all of a file of one chunk, of which nothing else tells that a download was killed at its end. */
+  #isSecondCopy(digest: Uint8Array, { name, state }: ScannedFile): boolean {
+    const length = this.#files.manifest(digest)?.length ?? 0;
+    if (chunkCountOf(length) !== 1 || state.size !== length) return false;
+    const bytes = new Uint8Array(length);
+    try {
+      const file = this.#directory.disk.open(this.#directory.path(name), state.stamp);
+      try {
+        file.read(bytes, 0);
+      } finally {
+        file.close();
+      }
+    } catch {
+      return false; // It was changed at this moment: the next look is soon.
+    }
+    return equalBytes(chunkHash(bytes, length), digest);
   }
 
   /** Incomplete files that are complete now, whoever completed them. */

@@ -294,6 +294,20 @@ Deno.test("chunk files of a file that is there are left alone, and not told of",
     assertEquals(namesIn(path), [chunkName, "name"].sort());
   }));
 
+Deno.test("a chunk file that is the whole of a file that is there goes, unless its bytes are others", () =>
+  inDirectory(async (path) => {
+    const [one, other] = [sampleFile("one", 70_000, 5), sampleFile("other", 70_000, 6)];
+    for (const { bytes, manifest } of [one, other]) {
+      Deno.writeFileSync(`${path}/${manifest.name}`, bytes);
+    }
+    const [right, wrong] = [one, other].map(({ manifest }) => formatChunkName(manifest.digest, 0));
+    Deno.writeFileSync(`${path}/${right}`, one.bytes);
+    Deno.writeFileSync(`${path}/${wrong}`, one.bytes);
+    await using here = await opened(path);
+    assertEquals(here.store.partials(), []);
+    assertEquals(namesIn(path), [wrong!, "one", "other"].sort());
+  }));
+
 Deno.test("a file that was begun and then came by itself ends its chunks", () =>
   inDirectory(async (path) => {
     const { bytes, manifest } = sampleFile("name", 2 * chunkBytes);
