@@ -5,18 +5,11 @@
 import { displayName } from "./file_name.ts";
 import type { Download, DownloadStatus } from "./control.ts";
 import { exitCode, UserError } from "./errors.ts";
-import {
-  formatBytes,
-  formatComplete,
-  formatCount,
-  formatProgressLine,
-  formatProgressLines,
-  formatRate,
-  shorten,
-} from "./format.ts";
+import { formatBytes, formatCount, formatRate, shorten } from "./format.ts";
 import { completeRecord, jsonLine, progressRecord } from "./json_output.ts";
 import { noteError, type Output, OutputClosed } from "./output.ts";
 import type { Clock, Timer } from "./ports.ts";
+import { formatComplete, formatProgressLine, formatProgressLines } from "./progress_text.ts";
 
 /** At most 4 progress records per second, and one when the first chunk is there. */
 const tickMs = 250;
