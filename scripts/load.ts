@@ -33,6 +33,7 @@ const help = `deno task load [OPTIONS]
   --group           two trackers over a Redis of their own instead; phases introduce, failover,
                     outage
   --compare         beside npm's bittorrent-tracker instead
+  --rounds N        of the comparison (default 1)
   --memory          peers on a network in memory instead: what the tracker's own code costs
   --outage SECONDS  how long Redis is stopped (default 30)
   --v8 FLAGS        flags of V8 for the tracker, commas between them
@@ -61,6 +62,7 @@ interface Plan {
   compare: boolean;
   memory: boolean;
   outageSeconds: number;
+  rounds: number;
 }
 
 async function main(): Promise<void> {
@@ -90,6 +92,7 @@ function planOf(args: string[]): Plan | null {
     string: [
       "v8",
       "outage",
+      "rounds",
       "peers",
       "workers",
       "phases",
@@ -118,6 +121,7 @@ function planOf(args: string[]): Plan | null {
     compare: given.compare ?? false,
     memory: given.memory ?? false,
     outageSeconds: number(given.outage, 30),
+    rounds: number(given.rounds, 1),
   };
 }
 
@@ -334,4 +338,8 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-if (import.meta.main) await main();
+if (import.meta.main) {
+  await main();
+  // Endpoints that carried peers would keep it alive.
+  Deno.exit(0);
+}

@@ -9,9 +9,6 @@ import type { LoadCommand, LoadReport } from "./load_worker.ts";
 
 const root = join(import.meta.dirname ?? ".", "..");
 
-/** The kernel's unit of processor time in `/proc`, which has been the same on Linux since 2.6. */
-const ticksPerSecond = 100;
-
 const readyMs = 20_000;
 
 /** A child process that says one JSON object per line. */
@@ -56,16 +53,29 @@ export class Child {
     }
   }
 
-  /** Seconds of processor time that it has used. */
+  /** Seconds of processor time that its threads have used. */
   cpuSeconds(): number {
-    const fields = Deno.readTextFileSync(`/proc/${this.pid}/stat`).split(") ").at(-1)!.split(" ");
-    return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+    const tasks = `/proc/${this.pid}/task`;
+    let nanoseconds = 0;
+    for (const { name } of Deno.readDirSync(tasks)) {
+      nanoseconds += Number(readOr(`${tasks}/${name}/schedstat`, "0").split(" ")[0]);
+    }
+    return nanoseconds / 1e9;
   }
 
   /** Bytes of memory that it holds. */
   residentBytes(): number {
     const status = Deno.readTextFileSync(`/proc/${this.pid}/status`);
     return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
+  }
+}
+
+/** A thread may end while it is asked about. */
+function readOr(path: string, otherwise: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch {
+    return otherwise;
   }
 }
 

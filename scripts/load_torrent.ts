@@ -1,29 +1,45 @@
 /**
  * `deno task load --compare`: our tracker beside npm's bittorrent-tracker under the same number of peers, one after
- * the other. Each peer announces one file and is told who else has it, again and again, as soon as it is answered.
- * BitTorrent's peers speak UDP (BEP 15), which has no connections, and WebSocket; ours an encrypted connection each.
+ * the other, and beside a bare echo over the same transports, which is what the runtime itself costs. Each peer says
+ * that it has one file and waits for the answer, again and again.
+ *
+ * Over WebSocket theirs answers with how many have the file and names nobody: our peers' word that it is known
+ * ("announce") is the same. Over UDP theirs names up to 50 peers: ours who asks for the holders, too, is told of 19.
+ * BitTorrent's UDP (BEP 15) has no connections; WebSocket has, without TLS and with; ours is always encrypted.
  */
 import { createSocket, type Socket } from "node:dgram";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import process from "node:process";
 import { minChunkBytes } from "../lib/constants.ts";
 import { systemClock } from "../lib/deno_clock.ts";
 import { QuicEndpoint } from "../lib/deno_quic.ts";
 import { TcpEndpoint } from "../lib/deno_tcp.ts";
 import { parseJoinLink } from "../lib/join_link.ts";
 import { generateIdentity } from "../lib/key_file.ts";
+import type { Endpoint } from "../lib/ports.ts";
 import { Latencies } from "./load_latencies.ts";
 import { LoadPeer } from "./load_peer.ts";
-import { Child, startTracker } from "./load_processes.ts";
+import { Child, startEcho, startTracker } from "./load_processes.ts";
 
 const packageName = "bittorrent-tracker@11.2.3";
 
 const serverProgram = `import Server from "bittorrent-tracker/server";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:https";
 const [, , kind, port] = process.argv;
+const files = { cert: "cert.pem", key: "key.pem" };
+const tls = { cert: () => readFileSync(files.cert), key: () => readFileSync(files.key) };
+const https = kind === "wss"
+  ? createServer({ cert: tls.cert(), key: tls.key(), minVersion: "TLSv1.3" })
+  : null;
 const isUdp = kind === "udp";
-const server = new Server({ udp: isUdp, http: !isUdp, ws: !isUdp, stats: false });
+const ws = https === null ? !isUdp : { server: https };
+const server = new Server({ udp: isUdp, http: kind === "ws", ws, stats: false });
 server.on("error", (error) => console.error(error.message));
 server.on("warning", () => {});
-server.listen(Number(port), () => console.log("ready"));
+const ready = () => console.log("ready");
+if (https === null) server.listen(Number(port), ready);
+else https.listen(Number(port), "127.0.0.1", ready);
 `;
 
 /** Peers that have the same file. */
@@ -31,6 +47,17 @@ const peersPerFile = 20;
 
 /** Peers that announce at once. */
 const parallel = 64;
+
+/** Ours: as many peers on one port would queue behind each other. */
+const endpointCount = 8;
+
+/** Of an announce, about. */
+const echoedBytes = 120;
+
+const dialMs = 10_000;
+
+/** A certificate that signs no others, as rustls wants it. */
+const certificateUse = "basicConstraints=critical,CA:FALSE";
 
 const wantedPeers = 50;
 const settleMs = 1_500;
@@ -42,6 +69,7 @@ const udpProtocol = 0x41727101980n;
 export interface ComparePlan {
   peers: number;
   seconds: number;
+  rounds: number;
 }
 
 /** A peer that has joined, as far as its tracker has that. */
@@ -50,27 +78,67 @@ interface Announcer {
   close(): void;
 }
 
-interface Contender {
-  name: string;
-  start(): Promise<{ child: Child; connect(number: number): Promise<Announcer> }>;
+interface Running {
+  child: Child;
+  connect(number: number): Promise<Announcer>;
 }
 
-/** Prints a line for each. */
+interface Contender {
+  name: string;
+  start(): Promise<Running>;
+}
+
+type Transport = "QUIC" | "TLS";
+
+/** Of one contender in one round. */
+interface Measured {
+  perSecond: number;
+  trackerMicros: number;
+  ourMicros: number;
+  p50: number;
+  p99: number;
+  kibPerPeer: number;
+}
+
+/** Prints a line for each in every round, and the medians. */
 export async function runComparison(plan: ComparePlan): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "load-" });
+  const measured = new Map<string, Measured[]>();
   try {
-    const theirs = await install(directory);
-    const state = join(directory, "state");
-    const contenders = [ours(state, "QUIC"), ours(state, "TLS")];
-    if (theirs === null) console.log(`skipped: ${packageName} can't be installed here`);
-    else contenders.push(webSocket(theirs), udp(theirs));
-    for (const contender of contenders) await measure(contender, plan);
+    const contenders = await contendersIn(directory);
+    for (let round = 1; round <= plan.rounds; round++) {
+      for (const contender of contenders) {
+        const one = await measure(contender, plan);
+        measured.set(contender.name, [...measured.get(contender.name) ?? [], one]);
+        console.log(line(contender.name, one));
+      }
+    }
+    if (plan.rounds > 1) console.log(`medians of ${plan.rounds}:`);
+    for (const [name, all] of plan.rounds > 1 ? measured : []) console.log(line(name, median(all)));
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
 }
 
-async function measure({ name, start }: Contender, { peers, seconds }: ComparePlan): Promise<void> {
+async function contendersIn(directory: string): Promise<Contender[]> {
+  const state = join(directory, "state");
+  const contenders = (["QUIC", "TLS"] as const).flatMap((transport) => [
+    echo(transport),
+    ours(state, { transport, asks: false }),
+    ours(state, { transport, asks: true }),
+  ]);
+  const theirs = await install(directory);
+  if (theirs === null) console.log(`skipped: ${packageName} can't be installed here`);
+  else contenders.push(webSocket(theirs, null), udp(theirs));
+  const certificate = theirs && await certify(directory);
+  if (theirs !== null && certificate !== null) contenders.push(webSocket(theirs, certificate));
+  return contenders;
+}
+
+async function measure(
+  { start }: Contender,
+  { peers, seconds }: ComparePlan,
+): Promise<Measured> {
   const { child, connect } = await start();
   try {
     await sleep(settleMs);
@@ -84,19 +152,48 @@ async function measure({ name, start }: Contender, { peers, seconds }: ComparePl
     await sleep(settleMs);
     const bytes = child.residentBytes() - emptyBytes;
     const cpu = child.cpuSeconds();
+    const ownCpu = ownCpuSeconds();
     const latencies = await announceFor(announcers, seconds);
     const used = child.cpuSeconds() - cpu;
+    const ownUsed = ownCpuSeconds() - ownCpu;
     for (const announcer of announcers) announcer.close();
-    console.log(
-      `${name}: ${(latencies.count / seconds).toFixed(0)} announces/s, ` +
-        `${(used / latencies.count * 1e6).toFixed(0)} µs of the tracker's processor each, ` +
-        `p50 ${latencies.percentile(0.5).toFixed(1)} ms, ` +
-        `p99 ${latencies.percentile(0.99).toFixed(1)} ms, ` +
-        `${(bytes / peers / 1024).toFixed(1)} KiB per peer`,
-    );
+    return {
+      perSecond: latencies.count / seconds,
+      trackerMicros: used / latencies.count * 1e6,
+      ourMicros: ownUsed / latencies.count * 1e6,
+      p50: latencies.percentile(0.5),
+      p99: latencies.percentile(0.99),
+      kibPerPeer: bytes / peers / 1024,
+    };
   } finally {
     child.kill();
   }
+}
+
+function line(name: string, of: Measured): string {
+  return `${name}: ${of.perSecond.toFixed(0)} announces/s, ` +
+    `${of.trackerMicros.toFixed(0)} µs of its processor each, ` +
+    `${of.ourMicros.toFixed(0)} µs of the peers', ` +
+    `p50 ${of.p50.toFixed(1)} ms, p99 ${of.p99.toFixed(1)} ms, ` +
+    `${of.kibPerPeer.toFixed(1)} KiB per peer`;
+}
+
+function median(all: Measured[]): Measured {
+  const of = (pick: (one: Measured) => number) =>
+    all.map(pick).toSorted((one, other) => one - other)[Math.floor(all.length / 2)] ?? NaN;
+  return {
+    perSecond: of((one) => one.perSecond),
+    trackerMicros: of((one) => one.trackerMicros),
+    ourMicros: of((one) => one.ourMicros),
+    p50: of((one) => one.p50),
+    p99: of((one) => one.p99),
+    kibPerPeer: of((one) => one.kibPerPeer),
+  };
+}
+
+function ownCpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }
 
 /** Each of those that run at once has announcers of its own: none has two announces under way. */
@@ -115,14 +212,22 @@ async function announceFor(announcers: Announcer[], seconds: number): Promise<La
   return latencies;
 }
 
-function ours(state: string, transport: "QUIC" | "TLS"): Contender {
+function endpointsFor(transport: Transport): Endpoint[] {
+  return Array.from({ length: endpointCount }, () => {
+    const options = { host: "127.0.0.1", port: 0, identity: generateIdentity() };
+    return transport === "QUIC" ? QuicEndpoint.listen(options) : TcpEndpoint.listen(options);
+  });
+}
+
+/** `asks`: who else has the file is told, too. */
+function ours(
+  state: string,
+  { transport, asks }: { transport: Transport; asks: boolean },
+): Contender {
   const start = async () => {
     const { child, link } = await startTracker({ state, more: ["--no-relay"] });
     const { hosts: [{ host, port }], id } = parseJoinLink(link);
-    const endpoints = Array.from({ length: 8 }, () => {
-      const options = { host, port: 0, identity: generateIdentity() };
-      return transport === "QUIC" ? QuicEndpoint.listen(options) : TcpEndpoint.listen(options);
-    });
+    const endpoints = endpointsFor(transport);
     const connect = async (number: number) => {
       const peer = new LoadPeer({
         identity: generateIdentity(),
@@ -136,20 +241,51 @@ function ours(state: string, transport: "QUIC" | "TLS"): Contender {
       const file = { digest, length: minChunkBytes, names: ["file"], held: null };
       const announce = async () => {
         peer.say({ type: "announce", files: [file] });
-        await peer.ask({ type: "peers", digest });
+        if (asks) await peer.ask({ type: "peers", digest });
+        else await peer.settle();
       };
       return { announce, close: () => peer.close() };
     };
     return { child, connect };
   };
-  return { name: `ours, ${transport}`, start };
+  return { name: `ours, ${transport}, announce${asks ? " and holders" : ""}`, start };
 }
 
-function webSocket(program: string): Contender {
+function echo(transport: Transport): Contender {
   const start = async () => {
-    const { child, port } = await startTheirs(program, "ws");
+    const { child, link } = await startEcho(transport === "TLS");
+    const { hosts: [{ host, port }], id } = parseJoinLink(link);
+    const endpoints = endpointsFor(transport);
     const connect = async (number: number) => {
-      const socket = new WebSocket(`ws://127.0.0.1:${port}`);
+      const connection = await endpoints[number % endpoints.length]!.dial(
+        { ip: host, port },
+        { expectedId: id, timeoutMs: dialMs },
+      );
+      const stream = await connection.openStream();
+      const announce = async () => {
+        await stream.write(new Uint8Array(echoedBytes));
+        for (let read = 0; read < echoedBytes;) {
+          read += (await stream.read())?.length ?? echoedBytes;
+        }
+      };
+      return { announce, close: () => connection.close() };
+    };
+    return { child, connect };
+  };
+  return { name: `bare echo, ${transport}`, start };
+}
+
+/** `certificate`: of a tracker that speaks TLS; null: of one that doesn't. */
+function webSocket(program: string, certificate: string | null): Contender {
+  const kind = certificate === null ? "ws" : "wss";
+  const start = async () => {
+    const { child, port } = await startTheirs(program, kind);
+    const client = certificate === null ? null : Deno.createHttpClient({ caCerts: [certificate] });
+    const connect = async (number: number) => {
+      const socket = new WebSocket(
+        `${kind}://127.0.0.1:${port}`,
+        client === null ? {} : { client },
+      );
       await new Promise((resolve, reject) => {
         socket.onopen = resolve;
         socket.onerror = () => reject(new Error("no WebSocket"));
@@ -173,7 +309,8 @@ function webSocket(program: string): Contender {
     };
     return { child, connect };
   };
-  return { name: `${packageName}, WebSocket`, start };
+  const name = certificate === null ? "WebSocket" : "WebSocket with TLS";
+  return { name: `${packageName}, ${name}`, start };
 }
 
 function udp(program: string): Contender {
@@ -264,14 +401,33 @@ async function install(directory: string): Promise<string | null> {
   return program;
 }
 
+/** A certificate for 127.0.0.1 beside the program; null where there is no openssl. */
+async function certify(directory: string): Promise<string | null> {
+  const names = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", certificateUse];
+  const args = ["req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=tracker", ...names];
+  const files = ["-keyout", "key.pem", "-out", "cert.pem"];
+  try {
+    const openssl = new Deno.Command("openssl", {
+      args: [...args, ...files],
+      cwd: directory,
+      stdout: "null",
+      stderr: "null",
+    });
+    if (!(await openssl.output()).success) return null;
+  } catch {
+    return null;
+  }
+  return await Deno.readTextFile(join(directory, "cert.pem"));
+}
+
 async function startTheirs(
   program: string,
-  transport: "ws" | "udp",
+  transport: "ws" | "wss" | "udp",
 ): Promise<{ child: Child; port: number }> {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   listener.close();
-  const child = new Child("node", [program, transport, `${port}`]);
+  const child = new Child("node", [program, transport, `${port}`], dirname(program));
   await child.line();
   return { child, port };
 }
