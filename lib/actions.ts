@@ -9,45 +9,28 @@ import type {
   ListedFile,
   ManagedPeer,
   PeerControl,
-  PeerStatus,
-  Source,
   TrackerView,
 } from "./control.ts";
 import { hasEnded, isHopeful } from "./download_queue.ts";
-import { adviceOn } from "./doctor_advice.ts";
 import { exitCode, UserError } from "./errors.ts";
 import {
   type Column,
   formatBytes,
   formatCount,
-  formatRate,
-  formatTable,
   shortDigests,
   shorten,
-  wrapText,
+  shownPeer,
 } from "./format.ts";
-import { fileRecord, holderRecord, jsonLine, statusRecord, verifiedRecord } from "./json_output.ts";
+import { fileRecord, holderRecord, jsonLine, verifiedRecord } from "./json_output.ts";
 import { findFile, findFiles, placedInto, uniqueFiles } from "./lookup.ts";
 import type { GetWish, PeerSettings } from "./options.ts";
-import { noteError, type Output } from "./output.ts";
-import type {
-  Damage,
-  DoctorCheck,
-  PeerFactory,
-  ScanProgress,
-  VerifySummary,
-} from "./peer_factory.ts";
+import { noteError, type Output, printTable } from "./output.ts";
+import type { Damage, PeerFactory, ScanProgress, VerifySummary } from "./peer_factory.ts";
 import type { Clock } from "./ports.ts";
 import type { ProgressBoard } from "./progress_board.ts";
 
 /** How often a scan's line is redrawn. */
 const scanLineMs = 100;
-
-/** Downloads that have ended are shown in `status` up to so many, the latest. */
-const maxShownEnded = 10;
-
-/** Ids are long: this many letters tell peers apart in tables. */
-const shownPeerLetters = 8;
 
 /** What commands about downloads have at hand. */
 export interface DownloadSession {
@@ -229,169 +212,6 @@ export function scanLine(
   };
 }
 
-const checkTitles: Record<DoctorCheck["check"], string> = {
-  "tracker-quic": "tracker over quic",
-  "tracker-tcp": "tracker over tcp",
-  "udp": "udp",
-  "ipv6": "ipv6",
-  "public-address": "public address",
-  "listen-port": "port to listen on",
-  "nat": "nat",
-  "open-port": "port from outside",
-  "clock-skew": "tracker's clock",
-  "directory": "directory",
-  "disk-space": "disk space",
-  "keys": "keys",
-  "clock": "clock",
-};
-
-const minWrappedColumns = 20;
-
-const checkTitleColumns = Math.max(...Object.values(checkTitles).map((title) => title.length));
-
-export async function runDoctor(
-  running: PeerControl | null,
-  context: ActionContext,
-): Promise<number> {
-  const { factory, settings, stop } = context;
-  const checks: DoctorCheck[] = [];
-  const options = { settings, running: running?.status() ?? null, signal: stop };
-  await factory.examine(options, (check) => {
-    checks.push(check);
-    printCheck(check, context);
-  });
-  printAdvice(adviceOn(checks), context);
-  const isBad = (name: DoctorCheck["check"]) =>
-    checks.some(({ check, outcome }) => check === name && outcome === "bad");
-  if (isBad("tracker-quic") && isBad("tracker-tcp")) return exitCode.unreachable;
-  return isBad("listen-port") || isBad("directory") ? exitCode.failed : exitCode.done;
-}
-
-function printAdvice(advice: readonly string[], { output, settings }: ActionContext): void {
-  if (settings.json) return output.print(jsonLine({ event: "advice", todo: advice }));
-  if (advice.length === 0) return output.print("\nnothing has to be done");
-  output.print("\nwhat to do:");
-  for (const text of advice) printWrapped(output, { head: "  - ", text, indent: 4 });
-}
-
-interface Wrapped {
-  /** What stands before the first line, as wide as the indent of the others. */
-  head: string;
-  text: string;
-  indent: number;
-}
-
-/** In a terminal too narrow for that the terminal wraps. */
-function printWrapped(output: Output, { head, text, indent }: Wrapped): void {
-  const columns = output.width - indent;
-  const lines = columns < minWrappedColumns ? [text] : wrapText(text, columns);
-  output.print(head + lines.join(`\n${" ".repeat(indent)}`));
-}
-
-function printCheck({ check, outcome, detail }: DoctorCheck, context: ActionContext): void {
-  const { output, settings } = context;
-  if (settings.json) return output.print(jsonLine({ check, outcome, detail }));
-  const paint = { good: output.style.green, bad: output.style.red, unknown: output.style.yellow };
-  const mark = paint[outcome]({ good: "ok", bad: "no", unknown: "??" }[outcome]);
-  const head = `${mark}  ${checkTitles[check].padEnd(checkTitleColumns)}  `;
-  printWrapped(output, { head, text: displayName(detail), indent: checkTitleColumns + 6 });
-}
-
-export function showStatus(peer: PeerControl, context: ActionContext): number {
-  const { output, settings } = context;
-  const status = peer.status();
-  if (settings.json) {
-    output.print(jsonLine(statusRecord(status)));
-    return exitCode.done;
-  }
-  for (const [title, value] of statusFacts(status)) output.print(`${title.padEnd(11)}${value}`);
-  const { shown, left } = shownDownloads(status.downloads);
-  if (shown.length > 0) printTable(output, downloadColumns, downloadRows(shown));
-  if (left > 0) output.print(`and ${formatCount(left, "download")} that ended before`);
-  for (const reason of relayReasons(status)) output.print(reason);
-  if (status.uploads.length > 0) printTable(output, uploadColumns, uploadRows(status));
-  return exitCode.done;
-}
-
-/** All that are under way, and the latest of those that have ended. */
-function shownDownloads(
-  downloads: readonly DownloadStatus[],
-): { shown: DownloadStatus[]; left: number } {
-  const ended = downloads.filter(({ state }) => hasEnded(state));
-  const left = new Set(ended.slice(0, -maxShownEnded));
-  return { shown: downloads.filter((each) => !left.has(each)), left: left.size };
-}
-
-/** A line for each source that is reached through the tracker only. */
-function relayReasons({ downloads }: PeerStatus): string[] {
-  const lines = downloads.flatMap(({ sources }) => sources).flatMap(({ peer, whyRelayed }) =>
-    whyRelayed ? [`${shownPeer(peer)} is relayed: ${whyRelayed}`] : []
-  );
-  return [...new Set(lines)];
-}
-
-function statusFacts(status: PeerStatus): [string, string][] {
-  const tracker = status.tracker === "connected"
-    ? `connected over ${status.trackerVia ?? "an unknown transport"}`
-    : "connecting";
-  const shared = `${formatCount(status.files, "file")}, ${formatBytes(status.bytes)}`;
-  const incomplete = status.incomplete === 0 ? "" : `, ${status.incomplete} incomplete`;
-  return [
-    ["peer", status.peer],
-    ["address", status.address ?? "unknown"],
-    ["tracker", tracker],
-    ["join link", status.link],
-    ["sharing", shared + incomplete],
-  ];
-}
-
-const downloadColumns: readonly Column[] = [
-  { title: "download", flexible: true },
-  { title: "state" },
-  { title: "chunks", align: "right", drop: 3 },
-  { title: "rate", align: "right" },
-  { title: "source", drop: 2 },
-  { title: "via" },
-  { title: "rtt", align: "right", drop: 1 },
-];
-
-/** A row for each source, the download's own facts in the first of them. */
-function downloadRows(downloads: readonly DownloadStatus[]): string[][] {
-  return downloads.flatMap((download) => {
-    const rate = download.state === "downloading" ? formatRate(download.bytesPerSecond) : "";
-    const chunks = `${download.have} of ${download.chunks}`;
-    const own = [displayName(download.name), download.state, chunks, rate];
-    const sources = presentOrLast(download.sources).map((source) => [
-      shownPeer(source.peer),
-      source.connected ? source.via : "gone",
-      source.roundTripMs === null ? "" : `${source.roundTripMs.toFixed(1)} ms`,
-    ]);
-    if (sources.length === 0) return [own];
-    return sources.map((cells, index) => [...(index === 0 ? own : ["", "", "", ""]), ...cells]);
-  });
-}
-
-/** Of every peer the path in use, or the last one. */
-function presentOrLast(sources: readonly Source[]): Source[] {
-  return [...new Map(sources.map((source) => [source.peer, source])).values()];
-}
-
-const uploadColumns: readonly Column[] = [
-  { title: "upload to" },
-  { title: "via" },
-  { title: "chunks", align: "right" },
-  { title: "rate", align: "right" },
-];
-
-function uploadRows(status: PeerStatus): string[][] {
-  return status.uploads.map(({ peer, via, chunks, bytesPerSecond }) => [
-    shownPeer(peer),
-    via,
-    String(chunks),
-    formatRate(bytesPerSecond),
-  ]);
-}
-
 const pastTense = { cancel: "cancelled", pause: "paused", resume: "resumed" } as const;
 
 /** Whether a download is one that the command can do something with. */
@@ -454,13 +274,4 @@ export async function rescanDirectory(
       : `${formatCount(files, "file")}: ${added} added, ${changed} changed, ${removed} removed`,
   );
   return exitCode.done;
-}
-
-function shownPeer(peer: string): string {
-  return peer.slice(0, shownPeerLetters);
-}
-
-function printTable(output: Output, columns: readonly Column[], rows: string[][]): void {
-  const { width, style } = output;
-  output.print(formatTable(columns, rows, { width, style }).join("\n"));
 }

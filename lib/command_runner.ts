@@ -6,18 +6,18 @@ import {
   listFiles,
   printDigests,
   rescanDirectory,
-  runDoctor,
   showHolders,
-  showStatus,
   startDownloads,
   verifyDirectory,
 } from "./actions.ts";
 import type { ActionContext } from "./actions.ts";
 import type { CommandName } from "./commands.ts";
 import type { ManagedPeer } from "./control.ts";
+import { runDoctor } from "./doctor_report.ts";
 import { exitCode } from "./errors.ts";
 import { readGetWish } from "./options.ts";
 import type { ProgressBoard } from "./progress_board.ts";
+import { showStatus } from "./status_report.ts";
 
 /** Whoever gives commands to a running peer. */
 export interface CommandSession {

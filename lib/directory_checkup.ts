@@ -4,6 +4,7 @@
  */
 import { statfsSync } from "node:fs";
 import { join } from "node:path";
+import { exists } from "./disk.ts";
 import { messageOf } from "./errors.ts";
 import { privateDirectory } from "./file_name.ts";
 import { formatBytes } from "./format.ts";
@@ -154,14 +155,5 @@ function mtimeOf(path: string): number {
     return Deno.lstatSync(path).mtime?.getTime() ?? 0;
   } catch {
     return 0;
-  }
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -112,6 +112,16 @@ export const denoDisk: Disk = {
   },
 };
 
+/** Whether anything lies there, a link too; not where that can't be told. */
+export function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function openRegular(path: string, options: Deno.OpenOptions): DiskFile {
   const before = denoDisk.state(path);
   if (before?.kind !== "file") throw new Deno.errors.NotFound(`No file at ${path}`);

@@ -3,7 +3,7 @@
  * shared directory when they are whole. The watched directory does the rest.
  */
 import { join } from "node:path";
-import { isFull, isTaken } from "./disk.ts";
+import { exists, isFull, isTaken } from "./disk.ts";
 import { messageOf, UserError } from "./errors.ts";
 import { maxDroppedBytes } from "./peer_page.ts";
 import { freeName, localName, privateDirectory } from "./file_name.ts";
@@ -75,14 +75,5 @@ export class DroppedFiles {
       }
     }
     throw new UserError("failed", "there is no free name for it");
-  }
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
   }
 }

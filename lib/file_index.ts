@@ -10,6 +10,7 @@
  * asked for, again. So nothing here throws, but for `open` where not even that is possible.
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { exists } from "./disk.ts";
 import { messageOf } from "./errors.ts";
 import type { Manifest } from "./manifest.ts";
 
@@ -271,15 +272,6 @@ function putAside(path: string): boolean {
     }
   }
   return false;
-}
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function bytesOf(value: unknown): Uint8Array {

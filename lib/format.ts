@@ -8,6 +8,8 @@ const binaryUnits = ["KiB", "MiB", "GiB", "TiB", "PiB"] as const;
 /** Digests in tables are never shorter than this. */
 const minShownDigits = 8;
 
+const shownPeerLetters = 8;
+
 /** A flexible column is not made narrower. */
 const minFlexibleColumns = 8;
 
@@ -81,6 +83,11 @@ function twoDigits(count: number): string {
 /** `1 file`, `2 files`, `2 matches` with the plural given. */
 export function formatCount(count: number, noun: string, plural = `${noun}s`): string {
   return `${count} ${count === 1 ? noun : plural}`;
+}
+
+/** Ids are long: so much of one tells peers apart. */
+export function shownPeer(peer: string): string {
+  return peer.slice(0, shownPeerLetters);
 }
 
 /** Shortens digests to the same number of digits, as few as tell all of them apart. */

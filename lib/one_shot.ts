@@ -7,7 +7,6 @@ import {
   type ActionContext,
   listFiles,
   printDigests,
-  runDoctor,
   scanLine,
   showHolders,
   startDownloads,
@@ -25,6 +24,7 @@ import type {
   TrackerView,
 } from "./control.ts";
 import { controlDesk, trackerIdOf } from "./control_desk.ts";
+import { runDoctor } from "./doctor_report.ts";
 import { DownloadQueue, hasEnded } from "./download_queue.ts";
 import { exitCode, messageOf, UserError } from "./errors.ts";
 import { formatBytes, formatCount, formatRate, plainStyle, shorten } from "./format.ts";

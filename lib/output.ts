@@ -7,7 +7,7 @@ import { displayName } from "./file_name.ts";
 import { type Notice } from "./control.ts";
 import { jsonLine } from "./json_output.ts";
 import { messageOf, UserError, type UserErrorCode } from "./errors.ts";
-import { type Style } from "./format.ts";
+import { type Column, formatTable, type Style } from "./format.ts";
 
 export interface Output {
   /** A line, or several, on standard output. Throws `OutputClosed` when nobody reads any more. */
@@ -28,6 +28,16 @@ export interface Output {
   readonly style: Style;
   /** For notes and lines redrawn in place. */
   readonly noteStyle: Style;
+}
+
+/** As wide as the terminal allows. */
+export function printTable(
+  output: Output,
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+): void {
+  const { width, style } = output;
+  output.print(formatTable(columns, rows, { width, style }).join("\n"));
 }
 
 /** Whoever read standard output has gone (EPIPE): no fault, and nobody to tell. */

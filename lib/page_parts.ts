@@ -6,7 +6,6 @@ import { hasBit } from "./bitfield.ts";
 import { displayName } from "./file_name.ts";
 import { type Html, html } from "./html.ts";
 
-const shownPeerLetters = 8;
 const shownDigestDigits = 12;
 const maxQueryCharacters = 200;
 
@@ -135,11 +134,6 @@ export function nameOf(name: string, link: string | null = null): Html {
   return link === null
     ? html`<span class="clip" title="${shown}">${shown}</span>`
     : html`<a class="clip" title="${shown}" href="${link}">${shown}</a>`;
-}
-
-/** As much of it as tells peers apart. */
-export function shownPeer(peer: string): string {
-  return peer.slice(0, shownPeerLetters);
 }
 
 export function shownDigest(digest: string): string {

@@ -17,7 +17,7 @@ import { hasEnded } from "./download_queue.ts";
 import { messageOf, UserError } from "./errors.ts";
 import { EventFeed } from "./event_feed.ts";
 import { displayName } from "./file_name.ts";
-import { formatBytes, formatCount, formatDuration, formatRate } from "./format.ts";
+import { formatBytes, formatCount, formatDuration, formatRate, shownPeer } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import {
   asText,
@@ -32,7 +32,6 @@ import {
   queryOf,
   searchForm,
   shownDigest,
-  shownPeer,
   type TableColumn,
 } from "./page_parts.ts";
 import {

@@ -12,7 +12,7 @@
  * a secret everybody may join and ask, so everybody may look.
  */
 import { EventFeed } from "./event_feed.ts";
-import { formatBytes, formatCount, formatDuration } from "./format.ts";
+import { formatBytes, formatCount, formatDuration, shownPeer } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { encodeId } from "./identity.ts";
 import { metricsContentType, type MetricsRegistry } from "./metrics.ts";
@@ -27,7 +27,6 @@ import {
   queryOf,
   searchForm,
   shownDigest,
-  shownPeer,
   type TableColumn,
 } from "./page_parts.ts";
 import {
