@@ -1,7 +1,6 @@
 /**
  * Real time and real randomness.
  */
-import { randomInt } from "node:crypto";
 import type { Clock, Random } from "./ports.ts";
 
 /** The longest delay that a timer of the runtime takes: 2^31 - 1 ms, 24 days. */
@@ -9,6 +8,9 @@ const maxDelayMs = 2 ** 31 - 1;
 
 /** What one call of `getRandomValues` gives at most (Web Cryptography, section 10.1.1). */
 const maxRandomBytes = 65_536;
+
+/** Of numbers drawn from four random bytes, one more than the largest. */
+const maxRandom = 2 ** 32;
 
 /** The clock of this machine. */
 export const systemClock: Clock = {
@@ -29,5 +31,12 @@ export const systemRandom: Random = {
     }
     return bytes;
   },
-  below: (limit) => randomInt(limit),
+  below(limit) {
+    if (!(limit >= 1 && limit <= maxRandom)) throw new RangeError(`Cannot draw below ${limit}`);
+    // What lies above the last multiple of the limit would make small numbers likelier.
+    const end = maxRandom - maxRandom % limit;
+    let drawn = end;
+    while (drawn >= end) drawn = crypto.getRandomValues(new Uint32Array(1))[0]!;
+    return drawn % limit;
+  },
 };

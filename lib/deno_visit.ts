@@ -6,9 +6,8 @@ import { systemClock, systemRandom } from "./deno_clock.ts";
 import { TcpEndpoint } from "./deno_tcp.ts";
 import { UserError } from "./errors.ts";
 import { resolveHost } from "./host_lookup.ts";
-import type { Identity } from "./identity.ts";
+import type { Signer } from "./identity.ts";
 import { type JoinLink, parseJoinLink } from "./join_link.ts";
-import { generateIdentity } from "./key_file.ts";
 import type { PeerSettings } from "./options.ts";
 import type { TrackerVisit } from "./peer_factory.ts";
 import type { Connection, DialOptions, Endpoint } from "./ports.ts";
@@ -21,8 +20,8 @@ export async function visitRealTracker(
   settings: PeerSettings,
   signal: AbortSignal,
 ): Promise<TrackerVisit> {
-  const identity = generateIdentity();
-  const [tcp, quic] = [TcpEndpoint.dialOnly(), new LateQuic(identity)];
+  const identity = await newVisitor();
+  const [tcp, quic] = [TcpEndpoint.dialOnly(), new LateQuic()];
   const tracker = new TrackerLink({
     link: linkOf(settings),
     identity,
@@ -49,6 +48,17 @@ export async function visitRealTracker(
   };
 }
 
+/** A key for one visit, that nothing else needs to be loaded for. */
+async function newVisitor(): Promise<Signer> {
+  const keys = await crypto.subtle.generateKey("Ed25519", false, ["sign"]);
+  if (!("privateKey" in keys)) throw new Error("Cannot make a key: there is no pair");
+  const { publicKey, privateKey } = keys;
+  const id = new Uint8Array(await crypto.subtle.exportKey("raw", publicKey));
+  const sign = async (bytes: Uint8Array<ArrayBuffer>) =>
+    new Uint8Array(await crypto.subtle.sign("Ed25519", privateKey, bytes));
+  return { id, sign };
+}
+
 /** The link of the settings; the secret of the environment where it has none. */
 export function linkOf({ tracker, secret }: PeerSettings): JoinLink {
   if (tracker === null) throw new UserError("usage", "no join link is given");
@@ -58,12 +68,7 @@ export function linkOf({ tracker, secret }: PeerSettings): JoinLink {
 
 /** Opened when it is dialled for the first time. */
 class LateQuic implements Pick<Endpoint, "dial" | "close"> {
-  readonly #identity: Identity;
   #endpoint: Promise<Endpoint> | null = null;
-
-  constructor(identity: Identity) {
-    this.#identity = identity;
-  }
 
   async dial(address: SocketAddress, options: DialOptions): Promise<Connection> {
     this.#endpoint ??= this.#open();
@@ -77,7 +82,8 @@ class LateQuic implements Pick<Endpoint, "dial" | "close"> {
 
   async #open(): Promise<Endpoint> {
     const { openEndpoints } = await import("./deno_endpoints.ts");
-    const { quic, tcp } = await openEndpoints({ port: 0, identity: this.#identity });
+    const { generateIdentity } = await import("./key_file.ts");
+    const { quic, tcp } = await openEndpoints({ port: 0, identity: generateIdentity() });
     await tcp.close();
     return quic;
   }

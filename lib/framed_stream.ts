@@ -28,7 +28,7 @@ import {
   type HandshakeMessage,
   type Service,
 } from "./handshake_messages.ts";
-import { encodeId, type Identity } from "./identity.ts";
+import { encodeId, type Signer } from "./identity.ts";
 import type { ByteStream, Clock, Connection, Random, Timer } from "./ports.ts";
 
 /** Frames handed to `enqueue` and not yet taken by the transport, unless told otherwise. */
@@ -247,7 +247,7 @@ export interface Joined {
 }
 
 export interface ConnectOptions {
-  identity: Identity;
+  identity: Signer;
   /** Whom the dial pinned. */
   acceptorId: Uint8Array;
   service: Service;
@@ -337,6 +337,8 @@ type Handshake<Event> = {
   pollTransmit(): HandshakeMessage | null;
   pollEvent(): Event | null;
   pollTimeout(): Deadline | null;
+  pollSigning?(): Promise<Uint8Array> | null;
+  handleSignature?(signature: Uint8Array, now: number): void;
 };
 
 function framed(stream: ByteStream, options: { maxQueuedBytes?: number }): FramedStream {
@@ -352,6 +354,8 @@ async function runHandshake<Event>(
   { stream, clock }: { stream: FramedStream; clock: Clock },
 ): Promise<Event | HandshakeFailure> {
   for (;;) {
+    const signing = machine.pollSigning?.();
+    if (signing) machine.handleSignature?.(await signing, clock.now());
     for (let message = machine.pollTransmit(); message !== null; message = machine.pollTransmit()) {
       await stream.write(encodeHandshakeMessage(message));
     }

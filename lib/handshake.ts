@@ -2,7 +2,7 @@
  * The first words on every connection, as two state machines. TLS has proven the acceptor's key to the dialler;
  * here the dialler proves its own, and the acceptor decides whether to let it in.
  *
- *     dialler    opening ── challenge ──▶ proving ── welcome, refused ──▶ over
+ *     dialler    opening ── challenge ──▶ signing ── signature ──▶ proving ── welcome, refused ──▶ over
  *     acceptor   listening ── open ──▶ challenging ── proof ──▶ over
  *
  * The proof is a signature over
@@ -20,12 +20,13 @@
  * acceptor whose key it pinned. Both wait for no longer than `handshakeTimeoutMs` in all.
  *
  * Drive one with `handleInput` and `handleTimeout`, then drain `pollTransmit` and `pollEvent`; call back at
- * `pollTimeout`. After its one event a machine is over and ignores what comes.
+ * `pollTimeout`. A signature that takes its time is what `pollSigning` gives, and wanted by `handleSignature`. After its
+ * one event a machine is over and ignores what comes.
  */
 import type { SocketAddress } from "./address.ts";
 import { peerIdBytes } from "./constants.ts";
 import type { HandshakeMessage, RefusalReason, Service } from "./handshake_messages.ts";
-import { type Identity, verify } from "./identity.ts";
+import { type Signer, verify } from "./identity.ts";
 
 /** What `open` carries; the other side speaks this one or none. */
 export const protocolVersion = 1;
@@ -122,7 +123,7 @@ class Outbox<Event> {
 }
 
 export interface DiallerOptions {
-  identity: Identity;
+  identity: Signer;
   /** Whom TLS has pinned. */
   acceptorId: Uint8Array;
   service: Service;
@@ -134,7 +135,8 @@ export interface DiallerOptions {
 export class DiallerHandshake {
   readonly #options: DiallerOptions;
   readonly #out: Outbox<DiallerEvent>;
-  #state: "opening" | "proving" = "opening";
+  #state: "opening" | "signing" | "proving" = "opening";
+  #signing: Promise<Uint8Array> | null = null;
 
   constructor(options: DiallerOptions) {
     this.#options = options;
@@ -147,7 +149,7 @@ export class DiallerHandshake {
     if (this.#out.isOver) return;
     if (message.type === "refused") return this.#out.end(message);
     if (message.type === "challenge" && this.#state === "opening") {
-      return this.#prove(message.nonce);
+      return this.#prove(message.nonce, now);
     }
     if (message.type === "welcome" && this.#state === "proving") {
       return this.#out.end({ type: "welcomed" });
@@ -171,11 +173,27 @@ export class DiallerHandshake {
     return this.#out.pollTimeout();
   }
 
-  #prove(nonce: Uint8Array): void {
-    const { identity, acceptorId, service, credential } = this.#options;
-    const signature = identity.sign(proofBytes({ service, nonce, acceptorId }));
+  /** A signature under way, once; null if there is none. */
+  pollSigning(): Promise<Uint8Array> | null {
+    const signing = this.#signing;
+    this.#signing = null;
+    return signing;
+  }
+
+  handleSignature(signature: Uint8Array, now: number): void {
+    this.handleTimeout(now);
+    if (this.#out.isOver || this.#state !== "signing") return;
+    const { identity, credential } = this.#options;
     this.#out.send({ type: "proof", key: identity.id, signature, credential });
     this.#state = "proving";
+  }
+
+  #prove(nonce: Uint8Array, now: number): void {
+    const { identity, acceptorId, service } = this.#options;
+    const signature = identity.sign(proofBytes({ service, nonce, acceptorId }));
+    this.#state = "signing";
+    if (signature instanceof Promise) this.#signing = signature;
+    else this.handleSignature(signature, now);
   }
 }
 

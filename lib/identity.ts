@@ -7,16 +7,10 @@
  *
  * Here keys are only used; `key_file.ts` makes and keeps them.
  */
-import {
-  createPrivateKey,
-  createPublicKey,
-  type KeyObject,
-  sign as signWith,
-  verify as verifyWith,
-} from "node:crypto";
-import { Buffer } from "node:buffer";
+import type { KeyObject } from "node:crypto";
 import { peerIdBytes } from "./constants.ts";
 import { ProtocolError } from "./errors.ts";
+import { nodeCrypto } from "./node_crypto.ts";
 
 /** RFC 4648, section 6, in lower case. */
 const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
@@ -45,14 +39,21 @@ export interface Identity {
   exportPem(): string;
 }
 
+/** Somebody who dials and is never dialled: whose signatures may take their time. */
+export interface Signer {
+  readonly id: Uint8Array;
+  sign(bytes: Uint8Array<ArrayBuffer>): Uint8Array | Promise<Uint8Array>;
+}
+
 /** An identity from a private key in PKCS #8, PEM or DER. Throws `ProtocolError` for anything else. */
 export function identityFromPkcs8(pkcs8: string | Uint8Array): Identity {
   const privateKey = parsePrivateKey(pkcs8);
+  const { createPublicKey, sign } = nodeCrypto();
   const spki = createPublicKey(privateKey).export({ type: "spki", format: "der" });
   const id = Uint8Array.from(spki.subarray(spkiPrefix.length));
   return {
     id,
-    sign: (bytes) => Uint8Array.from(signWith(null, bytes, privateKey)),
+    sign: (bytes) => Uint8Array.from(sign(null, bytes, privateKey)),
     exportPem: () => String(privateKey.export({ type: "pkcs8", format: "pem" })),
   };
 }
@@ -61,13 +62,11 @@ export function identityFromPkcs8(pkcs8: string | Uint8Array): Identity {
 export function verify(id: Uint8Array, bytes: Uint8Array, signature: Uint8Array): boolean {
   if (id.length !== peerIdBytes || signature.length !== signatureBytes) return false;
   try {
-    const key = Buffer.concat([spkiPrefix, id]);
-    return verifyWith(
-      null,
-      bytes,
-      createPublicKey({ key, format: "der", type: "spki" }),
-      signature,
-    );
+    const spki = new Uint8Array(spkiPrefix.length + peerIdBytes);
+    spki.set(spkiPrefix);
+    spki.set(id, spkiPrefix.length);
+    const { createPublicKey, verify } = nodeCrypto();
+    return verify(null, bytes, createPublicKey(pemOf(spki, "PUBLIC KEY")), signature);
   } catch {
     return false;
   }
@@ -127,11 +126,16 @@ function parsePrivateKey(pkcs8: string | Uint8Array): KeyObject {
 
 function readPrivateKey(pkcs8: string | Uint8Array): KeyObject {
   try {
-    if (typeof pkcs8 === "string") return createPrivateKey(pkcs8);
-    return createPrivateKey({ key: Buffer.from(pkcs8), format: "der", type: "pkcs8" });
+    const pem = typeof pkcs8 === "string" ? pkcs8 : pemOf(pkcs8, "PRIVATE KEY");
+    return nodeCrypto().createPrivateKey(pem);
   } catch {
     throw badKey("it is not PKCS #8");
   }
+}
+
+/** RFC 7468. */
+function pemOf(der: Uint8Array, label: string): string {
+  return `-----BEGIN ${label}-----\n${der.toBase64()}\n-----END ${label}-----\n`;
 }
 
 function badKey(why: string): ProtocolError {

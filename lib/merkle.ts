@@ -6,8 +6,8 @@
  *
  * Leaves that are missing to a power of two are 32 zero bytes each. The root of nothing is SHA-256 of nothing.
  */
-import { hash } from "node:crypto";
 import { blockBytes, digestBytes, maxFileBytes } from "./constants.ts";
+import { nodeCrypto } from "./node_crypto.ts";
 import { hashPair, pairBytes } from "./pair_hash.ts";
 
 /** Of the largest file's tree. */
@@ -165,5 +165,5 @@ function takeSpareBlock(): Uint8Array<ArrayBuffer> {
 
 /** In one call, and in hex: anything else takes half as long again for a block. */
 function hexDigest(bytes: Uint8Array): string {
-  return hash("sha256", bytes, "hex");
+  return nodeCrypto().hash("sha256", bytes, "hex");
 }

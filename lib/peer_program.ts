@@ -1,15 +1,13 @@
 /**
  * The peer as a program: the real streams, signals, clock and peer behind the command line.
  */
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { controlNames } from "./control_messages.ts";
 import { systemClock } from "./deno_clock.ts";
 import { privateDirectory } from "./file_name.ts";
 import { type Prompt, runPeer } from "./one_shot.ts";
 import type { OutputClosed } from "./output.ts";
 import type { PeerFactory, RunningPeer } from "./peer_factory.ts";
-import { isInteractive, PipedLines, Terminal, TypedLines } from "./terminal.ts";
+import { isInteractive, PipedLines, Terminal } from "./terminal.ts";
 
 /** What shells report for a process that was interrupted: 128 + SIGINT. */
 const interruptedExitCode = 130;
@@ -53,7 +51,16 @@ async function reachRunning(directory: string): Promise<RunningPeer | null> {
 }
 
 function hasControlSocket(directory: string): boolean {
-  return controlNames.some((name) => existsSync(join(directory, privateDirectory, name)));
+  return controlNames.some((name) => exists(`${directory}/${privateDirectory}/${name}`));
+}
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Windows has no others that can be listened to. */
@@ -73,10 +80,9 @@ export async function runPeerProgram(
   const forget = listenForSignals(stopping);
   const prompt: Prompt = async (session) => {
     const { offersOf, runRepl } = await import("./repl.ts");
-    const lines = isInteractive(environment)
-      ? new TypedLines(terminal, offersOf(session), () => abandon())
-      : new PipedLines();
-    return await runRepl(session, lines);
+    if (!isInteractive(environment)) return await runRepl(session, new PipedLines());
+    const { TypedLines } = await import("./typed_lines.ts");
+    return await runRepl(session, new TypedLines(terminal, offersOf(session), () => abandon()));
   };
   const surroundings = { factory, environment, output: terminal, clock: systemClock, prompt };
   try {

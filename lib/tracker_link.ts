@@ -17,7 +17,7 @@ import { Backoff } from "./backoff.ts";
 import { maxTrackerFrameBytes } from "./constants.ts";
 import { messageOf, ProtocolError, UserError } from "./errors.ts";
 import { connectAs, type FramedStream } from "./framed_stream.ts";
-import type { Identity } from "./identity.ts";
+import type { Signer } from "./identity.ts";
 import type { JoinLink, LinkHost } from "./join_link.ts";
 import type {
   Clock,
@@ -86,7 +86,7 @@ export type Resolve = (host: string) => Promise<string[]>;
 
 export interface TrackerLinkOptions {
   link: JoinLink;
-  identity: Identity;
+  identity: Signer;
   /** What to dial with, the preferred one first. They stay the caller's. */
   endpoints: readonly Pick<Endpoint, "dial">[];
   resolve: Resolve;

@@ -201,3 +201,25 @@ Deno.test("proofBytes() lays out context, service, nonce and acceptor", () => {
   assertEquals(bytes.subarray(53), acceptor.id);
   assertThrows(() => newAcceptor({ nonce: new Uint8Array(31) }), RangeError);
 });
+
+Deno.test("DiallerHandshake awaits a signature that takes its time", async () => {
+  const signature = Promise.resolve(new Uint8Array(64).fill(5));
+  const signer = { id: new Uint8Array(32).fill(2), sign: () => signature };
+  const dialler = new DiallerHandshake({
+    identity: signer,
+    acceptorId: new Uint8Array(32),
+    service: "tracker",
+    credential: new Uint8Array(0),
+    now: 0,
+  });
+  dialler.pollTransmit();
+  dialler.handleInput({ type: "challenge", nonce: new Uint8Array(32) }, 1);
+  assertEquals(dialler.pollTransmit(), null);
+  const signing = dialler.pollSigning();
+  assertEquals(dialler.pollSigning(), null);
+  dialler.handleSignature(await signing!, 2);
+  const proof = dialler.pollTransmit();
+  assertEquals(proof?.type === "proof" && proof.signature, await signature);
+  dialler.handleInput({ type: "welcome" }, 3);
+  assertEquals(dialler.pollEvent(), { type: "welcomed" });
+});
