@@ -23,6 +23,9 @@ const logLineMs = 5_000;
 /** Downloads drawn at once; more are counted. */
 const maxDrawnDownloads = 8;
 
+/** Downloads that are named when all ends before they do; more are counted. */
+const maxNamedRests = 3;
+
 /** Ends that are told of together. */
 const maxGatheredLines = 64;
 
@@ -98,9 +101,10 @@ export class ProgressBoard {
     this.#watched.clear();
     this.#draw();
     this.#disarmIfIdle();
-    for (const status of left.slice(0, maxDrawnDownloads)) this.#tellRest(status);
-    const more = left.length - maxDrawnDownloads;
-    if (more > 0) this.#options.output.note(`peer: info: and ${more} more downloads`);
+    if (left.length > maxNamedRests) {
+      return this.#tellRest(formatCount(left.length, "download"), left);
+    }
+    for (const status of left) this.#tellRest(displayName(status.name), [status]);
   }
 
   /** Stops telling without a last word: the downloads go on. */
@@ -119,10 +123,12 @@ export class ProgressBoard {
     });
   }
 
-  #tellRest({ name, have, chunks }: DownloadStatus): void {
+  #tellRest(what: string, left: readonly DownloadStatus[]): void {
+    const have = left.reduce((sum, each) => sum + each.have, 0);
+    const chunks = left.reduce((sum, each) => sum + each.chunks, 0);
     const counts = `${have} of ${formatCount(chunks, "chunk")} stay`;
     const next = this.#options.isRemembered ? "start" : "get";
-    const text = `peer: info: ${displayName(name)}: ${counts}, the next ${next} goes on from there`;
+    const text = `peer: info: ${what}: ${counts}, the next ${next} goes on from there`;
     this.#options.output.note(text);
   }
 
@@ -195,24 +201,11 @@ export class ProgressBoard {
   #draw(): void {
     const { output, json } = this.#options;
     if (json || !output.isLive) return;
-    const all = [...this.#watched.values()];
-    const drawn = all.slice(0, maxDrawnDownloads);
+    const all = [...this.#watched.values()].map(({ download }) => download.status());
     const options = { width: output.liveWidth, style: output.noteStyle };
-    const lines = formatProgressLines(drawn.map(({ download }) => download.status()), options);
-    if (all.length > 1) lines.push(shorten(this.#summary(all), output.liveWidth));
+    const lines = formatProgressLines(mostTelling(all), options);
+    if (all.length > 1) lines.push(shorten(summaryOf(all), output.liveWidth));
     output.live(lines);
-  }
-
-  /** `12 downloads, 8 of them queued: 40 of 120 MiB, 12.3 MiB/s`. */
-  #summary(all: readonly Watched[]): string {
-    const states = all.map(({ download }) => download.status());
-    const queued = states.filter(({ state }) => state === "queued").length;
-    const have = states.reduce((sum, each) => sum + bytesOf(each), 0);
-    const total = states.reduce((sum, { length }) => sum + length, 0);
-    const rate = states.reduce((sum, { bytesPerSecond }) => sum + bytesPerSecond, 0);
-    const waiting = queued === 0 ? "" : `, ${queued} of them queued`;
-    const amounts = `${formatBytes(have)} of ${formatBytes(total)}, ${formatRate(rate)}`;
-    return `${formatCount(all.length, "download")}${waiting}: ${amounts}`;
   }
 
   #tellEnd(status: DownloadStatus): number {
@@ -258,6 +251,26 @@ export class ProgressBoard {
       return null;
     }
   }
+}
+
+/** Those at work before those that wait, and these before those that rest; as many as there is room for. */
+function mostTelling(all: readonly DownloadStatus[]): DownloadStatus[] {
+  const rankOf = ({ state }: DownloadStatus) => state === "paused" ? 2 : state === "queued" ? 1 : 0;
+  return [0, 1, 2].flatMap((rank) => all.filter((status) => rankOf(status) === rank))
+    .slice(0, maxDrawnDownloads);
+}
+
+/** `12 downloads, 8 queued, 1 paused: 40 of 120 MiB, 12.3 MiB/s`. */
+function summaryOf(all: readonly DownloadStatus[]): string {
+  const have = all.reduce((sum, each) => sum + bytesOf(each), 0);
+  const total = all.reduce((sum, { length }) => sum + length, 0);
+  const rate = all.reduce((sum, { bytesPerSecond }) => sum + bytesPerSecond, 0);
+  const resting = (["queued", "paused"] as const).flatMap((word) => {
+    const count = all.filter(({ state }) => state === word).length;
+    return count === 0 ? [] : `${count} ${word}`;
+  });
+  const amounts = `${formatBytes(have)} of ${formatBytes(total)}, ${formatRate(rate)}`;
+  return `${[formatCount(all.length, "download"), ...resting].join(", ")}: ${amounts}`;
 }
 
 function stayHint({ have, chunks }: DownloadStatus): string | undefined {

@@ -492,3 +492,35 @@ Deno.test("completions are printed for the shell that is named", async () => {
   assertEquals(await run("completions fish"), exitCode.done);
   assert(output.printed[0]?.startsWith("# fish completion for peer"));
 });
+
+Deno.test("of many downloads those at work are drawn, and the others counted", async () => {
+  const listed = Array.from(
+    { length: 20 },
+    (_, index) => listedFile(`${fatePrefixes.stalls}${index + 10}`, `n${index}.bin`),
+  );
+  const clock = new VirtualClock();
+  const factory = new FakeFactory(listed, clock);
+  const output = new KeptOutput();
+  output.isLive = true;
+  const prompt: Prompt = async ({ peer, board }) => {
+    for (const file of listed) void board.watch(peer.download(file));
+    for (const { digest } of listed.slice(0, 2)) peer.pause(digest);
+    await new Promise<void>((resolve) => void clock.setTimer(1_000, resolve));
+    return 0;
+  };
+  await clock.run(invoke("--tracker p2p://t", { factory, output, clock, prompt }));
+  const drawn = output.drawn.findLast((lines) => lines.length > 0) ?? [];
+  assertEquals(drawn.length, 9);
+  assert(drawn[0]?.startsWith("n2.bin"), drawn[0]);
+  assert(
+    drawn.at(-1)?.startsWith("20 downloads, 2 queued, 2 paused: 0 B of 20.0 MiB"),
+    drawn.at(-1),
+  );
+  assert(
+    output.noted.includes(
+      "peer: info: 20 downloads: 0 of 80 chunks stay, the next start goes on from there",
+    ),
+    output.noted.join("\n"),
+  );
+  assertEquals(factory.remembered.length, 20);
+});
