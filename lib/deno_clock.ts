@@ -36,7 +36,21 @@ export const systemRandom: Random = {
     // What lies above the last multiple of the limit would make small numbers likelier.
     const end = maxRandom - maxRandom % limit;
     let drawn = end;
-    while (drawn >= end) drawn = crypto.getRandomValues(new Uint32Array(1))[0]!;
+    while (drawn >= end) drawn = nextNumber();
     return drawn % limit;
   },
 };
+
+/** From the system many at a time: to ask it costs more than the numbers. Each is used once, and not kept. */
+const pool = new Uint32Array(256);
+let poolUsed = pool.length;
+
+function nextNumber(): number {
+  if (poolUsed === pool.length) {
+    crypto.getRandomValues(pool);
+    poolUsed = 0;
+  }
+  const number = pool[poolUsed]!;
+  pool[poolUsed++] = 0;
+  return number;
+}

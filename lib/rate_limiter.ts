@@ -42,18 +42,23 @@ export interface KeyedRateLimits {
   perSecond: number;
   /** How many may come at once after a quiet time. */
   burst: number;
-  /** The key that was quiet for longest is forgotten when there are more. */
+  /** The key that was quiet for longest, to the second, is forgotten when there are more. */
   maxKeys: number;
 }
+
+/** Used again within this time, a key keeps its place among those that may be forgotten. */
+const orderGrainMs = 1_000;
 
 interface Bucket {
   tokens: number;
   filledAt: number;
+  /** When it was last put behind all others. */
+  placedAt: number;
 }
 
 export class KeyedRateLimiter {
   readonly #limits: KeyedRateLimits;
-  /** In the order of their last requests. */
+  /** Roughly in the order of their last requests. */
   readonly #buckets = new Map<string, Bucket>();
 
   constructor(limits: KeyedRateLimits) {
@@ -67,42 +72,51 @@ export class KeyedRateLimiter {
 
   /** Whether one more request of `key` may be answered; it is counted if so. `now` is in milliseconds. */
   allow(key: string, now: number): boolean {
-    const { tokens, filledAt } = this.#filled(key, now);
-    const allowed = tokens >= 1;
-    this.#buckets.delete(key);
-    this.#buckets.set(key, { tokens: allowed ? tokens - 1 : tokens, filledAt });
-    this.#forgetOldest();
+    const bucket = this.#filled(key, now);
+    const allowed = bucket.tokens >= 1;
+    if (allowed) bucket.tokens--;
     return allowed;
   }
 
   /** Counts something that costs so much, whatever is left. Returns what is owed then, as `owed` does. */
   spend(key: string, cost: number, now: number): number {
-    const { tokens, filledAt } = this.#filled(key, now);
-    this.#buckets.delete(key);
-    this.#buckets.set(key, { tokens: tokens - cost, filledAt });
-    this.#forgetOldest();
+    this.#filled(key, now).tokens -= cost;
     return this.owed(key, now);
   }
 
   /** In how many milliseconds `key` will have paid for what it has spent too much. */
   owed(key: string, now: number): number {
-    return Math.max(-this.#filled(key, now).tokens, 0) * 1000 / this.#limits.perSecond;
-  }
-
-  #filled(key: string, now: number): Bucket {
-    const { perSecond, burst } = this.#limits;
     const bucket = this.#buckets.get(key);
-    if (bucket === undefined) return { tokens: burst, filledAt: now };
-    const earned = Math.max(now - bucket.filledAt, 0) * perSecond / 1000;
-    return {
-      tokens: Math.min(bucket.tokens + earned, burst),
-      filledAt: Math.max(now, bucket.filledAt),
-    };
+    if (bucket === undefined) return 0;
+    return Math.max(-this.#tokensOf(bucket, now), 0) * 1000 / this.#limits.perSecond;
   }
 
-  #forgetOldest(): void {
-    if (this.#buckets.size <= this.#limits.maxKeys) return;
-    const [oldest] = this.#buckets.keys();
-    if (oldest !== undefined) this.#buckets.delete(oldest);
+  /** The key's bucket as it is by now, behind those of others. */
+  #filled(key: string, now: number): Bucket {
+    const bucket = this.#buckets.get(key);
+    if (bucket === undefined) return this.#add(key, now);
+    bucket.tokens = this.#tokensOf(bucket, now);
+    bucket.filledAt = Math.max(now, bucket.filledAt);
+    if (now - bucket.placedAt >= orderGrainMs) {
+      bucket.placedAt = now;
+      this.#buckets.delete(key);
+      this.#buckets.set(key, bucket);
+    }
+    return bucket;
+  }
+
+  #tokensOf({ tokens, filledAt }: Bucket, now: number): number {
+    const { perSecond, burst } = this.#limits;
+    return Math.min(tokens + Math.max(now - filledAt, 0) * perSecond / 1000, burst);
+  }
+
+  #add(key: string, now: number): Bucket {
+    const bucket = { tokens: this.#limits.burst, filledAt: now, placedAt: now };
+    this.#buckets.set(key, bucket);
+    if (this.#buckets.size > this.#limits.maxKeys) {
+      const [oldest] = this.#buckets.keys();
+      if (oldest !== undefined) this.#buckets.delete(oldest);
+    }
+    return bucket;
   }
 }

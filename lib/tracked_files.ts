@@ -498,9 +498,13 @@ export class TrackedFiles {
     this.#rows.remove(rowKey(row));
   }
 
-  /** Up to `count` of them at random: the first steps of a Fisher-Yates shuffle, in place. */
+  /** Up to `count` of them at random: the first steps of a Fisher-Yates shuffle, in place. All of them: from any one on. */
   #sample(holdings: Holding[], count: number): Holding[] {
     const taken = Math.min(count, holdings.length);
+    if (taken > 0 && taken === holdings.length) {
+      const first = this.#random.below(taken);
+      return [...holdings.slice(first), ...holdings.slice(0, first)];
+    }
     for (let slot = 0; slot < taken; slot++) {
       swap(holdings, slot, slot + this.#random.below(holdings.length - slot));
     }

@@ -89,14 +89,14 @@ Deno.test("KeyedRateLimiter allows the rate to a key that never stops asking", (
 });
 
 Deno.test("KeyedRateLimiter forgets the key that was quiet for longest, and no other", () => {
-  const limiter = new KeyedRateLimiter({ perSecond: 1, burst: 1, maxKeys: 2 });
+  const limiter = new KeyedRateLimiter({ perSecond: 0.1, burst: 1, maxKeys: 2 });
   limiter.allow("a", 0);
   limiter.allow("b", 0);
-  limiter.allow("a", 1);
-  limiter.allow("c", 2);
+  limiter.allow("a", 1_000);
+  limiter.allow("c", 2_000);
   assertEquals(limiter.size, 2);
-  assertEquals([limiter.allow("a", 3), limiter.allow("c", 3)], [false, false]);
-  assert(limiter.allow("b", 3), "b was forgotten and starts anew");
+  assertEquals([limiter.allow("a", 3_000), limiter.allow("c", 3_000)], [false, false]);
+  assert(limiter.allow("b", 3_000), "b was forgotten and starts anew");
 });
 
 Deno.test("spend() counts what has cost more than is left, and owed() tells for how long", () => {
