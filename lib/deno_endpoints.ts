@@ -9,9 +9,9 @@ import type { Endpoint } from "./ports.ts";
 /** Any free UDP port may be taken for TCP: so often another is tried. */
 const maxPortAttempts = 32;
 
-/** TCP connections of a tracker's that are in their handshake, in peace and at the door. */
-const trackerMaxHanging = 256;
-const trackerMaxHandshakes = 240;
+/** TCP connections of a tracker in their handshake: in peace, and at the door, where each may take three descriptors. */
+const trackerMaxHanging = 128;
+const trackerMaxHandshakes = 192;
 
 /** All addresses, IPv4 included where the system has dual-stack sockets. */
 const anyHost = "::";
