@@ -26,7 +26,7 @@ import {
   encodeEchoRequest,
 } from "./echo_messages.ts";
 import { ProtocolError } from "./errors.ts";
-import type { PunchTransmit } from "./hole_puncher.ts";
+import type { PunchTransmit } from "./punch_messages.ts";
 import type { Birthday, BirthdayHit, Introduction } from "./introduced_pair.ts";
 import type { Clock, DatagramSocket, Random } from "./ports.ts";
 

@@ -28,6 +28,7 @@ const checkTitles: Record<DoctorCheck["check"], string> = {
 };
 
 const minWrappedColumns = 20;
+const narrowIndent = 4;
 
 const checkTitleColumns = Math.max(...Object.values(checkTitles).map((title) => title.length));
 
@@ -63,11 +64,16 @@ interface Wrapped {
   indent: number;
 }
 
-/** In a terminal too narrow for that the terminal wraps. */
+/** In a terminal too narrow for that the text begins a line of its own. */
 function printWrapped(output: Output, { head, text, indent }: Wrapped): void {
   const columns = output.width - indent;
-  const lines = columns < minWrappedColumns ? [text] : wrapText(text, columns);
-  output.print(head + lines.join(`\n${" ".repeat(indent)}`));
+  if (columns >= minWrappedColumns) {
+    return output.print(head + wrapText(text, columns).join(`\n${" ".repeat(indent)}`));
+  }
+  const lines = wrapText(text, Math.max(minWrappedColumns, output.width - narrowIndent));
+  output.print(
+    [head.trimEnd(), ...lines.map((line) => " ".repeat(narrowIndent) + line)].join("\n"),
+  );
 }
 
 function printCheck({ check, outcome, detail }: DoctorCheck, context: ActionContext): void {

@@ -33,9 +33,11 @@ import {
 } from "./address.ts";
 import { birthdayDatagrams } from "./birthday.ts";
 import { type Candidate, maxCandidates, usableCandidates } from "./candidates.ts";
-import { type Via, viaRank } from "./control.ts";
+import type { Via } from "./control.ts";
 import { type BirthdayRole, birthdayRole, isDependent, type NatClass } from "./nat.ts";
+import { type OpenPath, OpenPaths } from "./open_paths.ts";
 import type { RelayAddress, TransportKind } from "./ports.ts";
+import type { PathId, PunchEvent, PunchInput, PunchTransmit } from "./punch_messages.ts";
 
 /** When a QUIC target is dialled, after it became known. */
 const quicDelaysMs = [0, 250, 500, 1000, 2000];
@@ -71,17 +73,12 @@ const birthdayDelayMs = 250;
 /** Where the classes say that no birthday punch should be needed. */
 const lateBirthdayDelayMs = 750;
 const deadlineMs = 15_000;
-/** How long an equal path dialled by the lower id may still replace the nominated one. */
-const tieWindowMs = 250;
 const minHoldMs = 5;
 const maxHoldMs = 100;
 /** How long the controller leaves a path open that was not nominated: time for the other side to follow. */
 const surplusMs = 1000;
-const maxOpenPaths = 8;
 const maxLearned = 4;
 const maxBirthdayRuns = 2;
-
-export type PathId = number;
 
 export interface HolePuncherOptions {
   selfId: Uint8Array;
@@ -99,67 +96,6 @@ export interface HolePuncherOptions {
   /** What can be used here; all by default. */
   able?: { tcp?: boolean; quic?: boolean; relay?: boolean; birthday?: boolean };
 }
-
-export type PunchInput =
-  /** A dial has become a connection, both keys proven. */
-  | { type: "opened"; attempt: PathId }
-  | { type: "failed"; attempt: PathId; reason: string }
-  /** A connection that the peer dialled, its key and token proven. */
-  | { type: "accepted"; path: PathId; transport: TransportKind; remote: SocketAddress }
-  /** Somebody's dial has reached the QUIC endpoint; nothing is proven. */
-  | { type: "knock"; from: SocketAddress }
-  | { type: "relayed"; address: RelayAddress }
-  | { type: "relay_refused"; reason: string }
-  /** The tracker passes on where the prober's raw socket is: this side is to open ports. */
-  | { type: "probing"; address: SocketAddress }
-  /** A birthday punch of this side has met `remote` from `localPort`; null: it has not. */
-  | { type: "birthday"; hit: { localPort: number; remote: SocketAddress } | null }
-  /** A path has ended, for whatever reason. */
-  | { type: "closed"; path: PathId };
-
-export interface DialTransmit {
-  type: "dial";
-  attempt: PathId;
-  transport: TransportKind;
-  address: SocketAddress;
-  via: Via;
-  timeoutMs: number;
-  /** A new QUIC endpoint, bound to this port, dials and listens; null: the peer's own. */
-  localPort: number | null;
-}
-
-export type PunchTransmit =
-  | DialTransmit
-  /** Graceful: as soon as nothing is under way on it. */
-  | { type: "close"; path: PathId; graceful: boolean }
-  | { type: "request_relay" }
-  /** Connects to the relay over TCP and accepts what the peer dials through it. */
-  | { type: "attend"; address: SocketAddress }
-  /**
-   * Opens one raw socket, learns its address from the tracker's echo, has the tracker tell the peer, and probes
-   * `target`'s IP.
-   */
-  | { type: "start_birthday"; role: "prober"; target: SocketAddress; nat: NatClass }
-  /** Opens many raw sockets towards `target`; `lowTtl`: many of them with a datagram that doesn't get there. */
-  | { type: "start_birthday"; role: "opener"; target: SocketAddress; lowTtl: boolean }
-  /** All raw sockets of this introduction are closed. */
-  | { type: "stop_birthday" };
-
-export type PunchEvent =
-  /**
-   * Use this path from here on; what is under way on the one that it replaces may end there. `why`: the reason
-   * why it is relayed; null if it is not.
-   */
-  | {
-    type: "nominated";
-    path: PathId;
-    via: Via;
-    replaces: PathId | null;
-    why: string | null;
-  }
-  /** No path left. */
-  | { type: "lost" }
-  | { type: "failed"; reasons: string[] };
 
 type TimeoutReason =
   | "dial"
@@ -191,15 +127,6 @@ interface Target {
 interface Attempt {
   target: Target;
   since: number;
-}
-
-interface OpenPath {
-  path: PathId;
-  via: Via;
-  /** IP of the other end, as dialled or seen. */
-  ip: string;
-  byLower: boolean;
-  order: number;
 }
 
 type Task =
@@ -250,11 +177,10 @@ export class HolePuncher {
   readonly #able: { tcp: boolean; quic: boolean; relay: boolean; birthday: boolean };
   readonly #targets: Target[] = [];
   readonly #attempts = new Map<PathId, Attempt>();
-  readonly #open = new Map<PathId, OpenPath>();
+  readonly #paths: OpenPaths;
   #tasks: Task[] = [];
   #transmits: PunchTransmit[] = [];
   #events: PunchEvent[] = [];
-  #current: { path: OpenPath; since: number } | null = null;
   #relay: RelayState;
   #relayAddress: SocketAddress | null = null;
   #isTcpRelay = false;
@@ -265,7 +191,6 @@ export class HolePuncher {
   #birthdayMissed = false;
   #learned = 0;
   #attemptCount = 0;
-  #pathCount = 0;
   #ended = false;
   #notes: string[] = [];
 
@@ -274,6 +199,7 @@ export class HolePuncher {
     this.#options = options;
     this.#start = now;
     this.#isLower = isLower(options.selfId, options.peerId);
+    this.#paths = new OpenPaths({ isLower: this.#isLower });
     this.#able = { tcp, quic, relay: relay && quic, birthday: birthday && quic };
     this.#relay = this.#able.relay ? "unasked" : "unable";
     this.#role = this.#able.birthday ? birthdayRole(options.selfNat, options.peerNat) : "none";
@@ -419,7 +345,7 @@ export class HolePuncher {
   }
 
   #dial(target: Target, now: number): void {
-    if (!this.#improves(target.via) || this.#hasOpened(target)) return;
+    if (!this.#paths.improves(target.via) || this.#hasDialled(target)) return;
     const { transport, address, via, localPort } = target;
     const attempt = ++this.#attemptCount;
     target.dials++;
@@ -429,14 +355,16 @@ export class HolePuncher {
   }
 
   #askForRelay(): void {
-    if (this.#relay !== "unasked" || this.#open.size > 0) return;
+    if (this.#relay !== "unasked" || this.#paths.size > 0) return;
     this.#relay = "asked";
     this.#transmits.push({ type: "request_relay" });
   }
 
   #startProber(): void {
     const target = this.#reflexiveTarget();
-    if (!target || !this.#improves("punched") || this.#birthdayRuns >= maxBirthdayRuns) return;
+    if (!target || !this.#paths.improves("punched") || this.#birthdayRuns >= maxBirthdayRuns) {
+      return;
+    }
     this.#birthdayRuns++;
     this.#birthdayRunning = true;
     const { peerNat: nat } = this.#options;
@@ -444,7 +372,7 @@ export class HolePuncher {
   }
 
   #startRound(now: number): void {
-    if (!this.#improves("punched")) return;
+    if (!this.#paths.improves("punched")) return;
     const elapsed = now - this.#start;
     const index = roundsAtMs.findLastIndex((at) => at <= elapsed);
     for (const target of this.#targets) {
@@ -466,7 +394,7 @@ export class HolePuncher {
   }
 
   #endIfNothing(): void {
-    if (this.#open.size > 0) return;
+    if (this.#paths.size > 0) return;
     this.#end({ type: "failed", reasons: this.#reasons() });
   }
 
@@ -475,7 +403,11 @@ export class HolePuncher {
     if (!dialled) return;
     this.#attempts.delete(attempt);
     const { target, since } = dialled;
-    const path = this.#pathOf(attempt, { via: target.via, ip: target.address.ip, mine: true });
+    const path = this.#paths.pathOf(attempt, {
+      via: target.via,
+      ip: target.address.ip,
+      mine: true,
+    });
     this.#handlePath(path, { since, now });
   }
 
@@ -490,9 +422,9 @@ export class HolePuncher {
     input: { path: PathId; transport: TransportKind; remote: SocketAddress },
     now: number,
   ): void {
-    if (this.#open.has(input.path)) return;
+    if (this.#paths.has(input.path)) return;
     const via = this.#viaOf(input.transport, input.remote);
-    const path = this.#pathOf(input.path, { via, ip: input.remote.ip, mine: false });
+    const path = this.#paths.pathOf(input.path, { via, ip: input.remote.ip, mine: false });
     this.#handlePath(path, { since: this.#start, now });
   }
 
@@ -501,7 +433,7 @@ export class HolePuncher {
       transport === "quic" && address.ip === from.ip
     );
     if (!known || !isSendable(from) || this.#targetAt("quic", from)) return;
-    if (this.#learned >= maxLearned || !this.#improves("punched")) return;
+    if (this.#learned >= maxLearned || !this.#paths.improves("punched")) return;
     if (this.#relayAddress?.ip === from.ip) return;
     this.#learned++;
     const via = this.#viaOf("quic", from);
@@ -524,7 +456,7 @@ export class HolePuncher {
 
   /** One connection of each side makes one of both: only one side can dial through it. */
   #useTcpRelay(address: SocketAddress, now: number): void {
-    if (!this.#able.tcp || !this.#improves("relayed")) return;
+    if (!this.#able.tcp || !this.#paths.improves("relayed")) return;
     if (!this.#isLower) {
       this.#transmits.push({ type: "attend", address });
       return;
@@ -536,7 +468,7 @@ export class HolePuncher {
   #handleProbing(address: SocketAddress): void {
     if (this.#role !== "opener" && this.#role !== "both") return;
     if (address.ip !== this.#reflexiveTarget()?.address.ip || !isSendable(address)) return;
-    if (this.#openerRuns >= maxBirthdayRuns || !this.#improves("punched")) return;
+    if (this.#openerRuns >= maxBirthdayRuns || !this.#paths.improves("punched")) return;
     this.#openerRuns++;
     this.#birthdayRunning = true;
     // Plain punching should have done, or the first run: a router may remember what came unasked.
@@ -561,25 +493,25 @@ export class HolePuncher {
   #handleClosed(path: PathId, now: number): void {
     const dialled = this.#attempts.get(path);
     if (dialled) return this.#handleFailed(path, "closed");
-    if (!this.#open.delete(path) || this.#current?.path.path !== path) return;
-    if (this.#open.size > 0) return this.#nominateBest(now);
+    if (!this.#paths.delete(path) || !this.#paths.isNominated(path)) return;
+    if (this.#paths.size > 0) return this.#nominateBest(now);
     this.#end({ type: "lost" });
   }
 
   /** A path works: use it at once, hold it back for a better one that is about to open, or leave it. */
   #handlePath(path: OpenPath, times: { since: number; now: number }): void {
-    if (this.#open.size >= maxOpenPaths) {
+    if (this.#paths.isFull) {
       this.#transmits.push({ type: "close", path: path.path, graceful: false });
       return;
     }
-    this.#open.set(path.path, path);
+    this.#paths.add(path);
     const { now } = times;
-    if (this.#current === null) {
+    if (this.#paths.nominated === null) {
       const hold = this.#holdMs(path, times);
       if (hold === 0) return this.#nominateBest(now);
       return this.#add({ at: now + hold, reason: "nominate" });
     }
-    if (this.#supersedes(path, now)) return this.#nominateBest(now);
+    if (this.#paths.supersedes(path, now)) return this.#nominateBest(now);
     if (this.#isLower) this.#add({ at: now + surplusMs, reason: "surplus", path: path.path });
   }
 
@@ -596,18 +528,10 @@ export class HolePuncher {
     return path.byLower || path.path < 0 ? 0 : clampHold(tookMs / 2 + minHoldMs);
   }
 
-  #supersedes(path: OpenPath, now: number): boolean {
-    if (!this.#current) return true;
-    const { path: current, since } = this.#current;
-    if (path.via !== current.via) return viaRank[path.via] > viaRank[current.via];
-    return path.byLower && !current.byLower && now - since <= tieWindowMs;
-  }
-
   #nominateBest(now: number): void {
-    const best = [...this.#open.values()].sort(compare)[0];
-    if (!best || best === this.#current?.path) return;
-    const replaces = this.#current?.path.path ?? null;
-    this.#current = { path: best, since: now };
+    const nominated = this.#paths.nominateBest(now);
+    if (nominated === null) return;
+    const { best, replaces } = nominated;
     const why = best.via === "relayed" ? this.#whyRelayed() : null;
     this.#events.push({ type: "nominated", path: best.path, via: best.via, replaces, why });
     this.#tasks = this.#tasks.filter(({ reason }) => reason !== "nominate");
@@ -620,19 +544,19 @@ export class HolePuncher {
   /** Drops what can't improve on the nominated path; the controller closes what else is open, later. */
   #leaveOthers(best: OpenPath, now: number): void {
     this.#tasks = this.#tasks.filter((task) =>
-      task.reason !== "relay" && (task.reason !== "dial" || this.#improves(task.target.via))
+      task.reason !== "relay" && (task.reason !== "dial" || this.#paths.improves(task.target.via))
     );
     if (best.via !== "relayed") {
       this.#tasks = this.#tasks.filter(({ reason }) => reason !== "round" && reason !== "birthday");
     }
     if (!this.#isLower) return;
-    for (const path of this.#open.keys()) {
+    for (const path of this.#paths.ids()) {
       if (path !== best.path) this.#add({ at: now + surplusMs, reason: "surplus", path });
     }
   }
 
   #closeSurplus(path: PathId): void {
-    if (this.#current?.path.path === path || !this.#open.delete(path)) return;
+    if (this.#paths.isNominated(path) || !this.#paths.delete(path)) return;
     this.#transmits.push({ type: "close", path, graceful: true });
   }
 
@@ -650,10 +574,10 @@ export class HolePuncher {
     this.#tasks = [];
     this.#events.push(event);
     if (this.#birthdayRunning) this.#transmits.push({ type: "stop_birthday" });
-    for (const path of this.#open.keys()) {
+    for (const path of this.#paths.ids()) {
       this.#transmits.push({ type: "close", path, graceful: false });
     }
-    this.#open.clear();
+    this.#paths.clear();
   }
 
   /** What a connection that the peer dialled is, by where it comes from. */
@@ -665,11 +589,6 @@ export class HolePuncher {
       via === "quic" && address.ip === remote.ip && this.#options.peerNat !== "open"
     );
     return host ? "quic" : "punched";
-  }
-
-  #pathOf(path: PathId, how: { via: Via; ip: string; mine: boolean }): OpenPath {
-    const { via, ip, mine } = how;
-    return { path, via, ip, byLower: mine === this.#isLower, order: this.#pathCount++ };
   }
 
   #whyRelayed(): string {
@@ -694,15 +613,9 @@ export class HolePuncher {
     return [...dialled, ...this.#notes];
   }
 
-  #improves(via: Via): boolean {
-    return this.#current === null || viaRank[via] > viaRank[this.#current.path.via];
-  }
-
   /** Whether a dial to this target works already, while its nomination is held back. */
-  #hasOpened(target: Target): boolean {
-    return [...this.#open.values()].some(({ path, via, ip }) =>
-      path > 0 && via === target.via && ip === target.address.ip
-    );
+  #hasDialled({ via, address: { ip } }: Target): boolean {
+    return this.#paths.hasDialled({ via, ip });
   }
 
   #targetAt(transport: TransportKind, address: SocketAddress): Target | undefined {
@@ -720,12 +633,6 @@ export class HolePuncher {
     const place = this.#tasks.findLastIndex(({ at }) => at <= task.at);
     this.#tasks.splice(place + 1, 0, task);
   }
-}
-
-/** Better kind first, then dialled by the lower id, then older. */
-function compare(one: OpenPath, other: OpenPath): number {
-  return viaRank[other.via] - viaRank[one.via] || Number(other.byLower) - Number(one.byLower) ||
-    one.order - other.order;
 }
 
 function clampHold(ms: number): number {

@@ -7,14 +7,14 @@ import type { SocketAddress } from "./address.ts";
 import type { Via } from "./control.ts";
 import { messageOf } from "./errors.ts";
 import { connectAs, type Joined } from "./framed_stream.ts";
-import {
-  type DialTransmit,
-  HolePuncher,
-  type PathId,
-  type PunchEvent,
-  type PunchInput,
-  type PunchTransmit,
-} from "./hole_puncher.ts";
+import { HolePuncher } from "./hole_puncher.ts";
+import type {
+  DialTransmit,
+  PathId,
+  PunchEvent,
+  PunchInput,
+  PunchTransmit,
+} from "./punch_messages.ts";
 import type { Identity } from "./identity.ts";
 import type { NatClass } from "./nat.ts";
 import { peerFrameLimits } from "./peer_link.ts";

@@ -14,7 +14,8 @@ import { messageOf, ProtocolError, UserError } from "../lib/errors.ts";
 import { checkName, displayName, localName, nameFault } from "../lib/file_name.ts";
 import { FrameDecoder, frameHeaderBytes } from "../lib/frames.ts";
 import { decodeHandshakeMessage } from "../lib/handshake_messages.ts";
-import { HolePuncher, type PunchInput } from "../lib/hole_puncher.ts";
+import { HolePuncher } from "../lib/hole_puncher.ts";
+import type { PunchInput } from "../lib/punch_messages.ts";
 import { decodeId } from "../lib/identity.ts";
 import { parseJoinLink } from "../lib/join_link.ts";
 import { dataFrameType, decodePeerMessage, type PeerMessage } from "../lib/peer_messages.ts";
@@ -101,7 +102,7 @@ function pick<T>(random: SeededRandom, from: readonly T[]): T {
 
 /** Bytes like `bytes`, hurt a few times; `other` is what may be spliced in. */
 export function mutated(random: SeededRandom, bytes: Uint8Array, other: Uint8Array): Uint8Array {
-  let result = Uint8Array.from(bytes);
+  let result = new Uint8Array(bytes);
   for (let count = random.below(maxMutations + 1); count > 0; count--) {
     result = mutatedOnce(random, result, other);
   }

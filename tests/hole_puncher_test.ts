@@ -1,15 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Candidate } from "../lib/candidates.ts";
-import {
-  type DialTransmit,
-  HolePuncher,
-  type HolePuncherOptions,
-  type PunchEvent,
-  type PunchInput,
-  type PunchTransmit,
-  worstCaseCost,
-} from "../lib/hole_puncher.ts";
+import { HolePuncher, type HolePuncherOptions, worstCaseCost } from "../lib/hole_puncher.ts";
+import type { DialTransmit, PunchEvent, PunchInput, PunchTransmit } from "../lib/punch_messages.ts";
 
 const lowId = new Uint8Array(32).fill(1);
 const highId = new Uint8Array(32).fill(2);

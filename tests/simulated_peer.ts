@@ -11,13 +11,8 @@ import {
 } from "../lib/birthday.ts";
 import { type Candidate, candidatesFor, type PeerWhereabouts } from "../lib/candidates.ts";
 import type { Via } from "../lib/control.ts";
-import {
-  type DialTransmit,
-  HolePuncher,
-  type PathId,
-  type PunchInput,
-  type PunchTransmit,
-} from "../lib/hole_puncher.ts";
+import { HolePuncher } from "../lib/hole_puncher.ts";
+import type { DialTransmit, PathId, PunchInput, PunchTransmit } from "../lib/punch_messages.ts";
 import { classifyNat, type MappingObservation, type NatClass } from "../lib/nat.ts";
 import {
   type Packet,
