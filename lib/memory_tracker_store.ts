@@ -3,21 +3,7 @@
  * of one process share in tests and simulations, by a common shelf.
  */
 import type { Clock, Random } from "./ports.ts";
-import {
-  type FileNews,
-  type FoundHolder,
-  leaseMs,
-  maxFilesPerNews,
-  type Membership,
-  type Moved,
-  type SharedFile,
-  type SharedHolder,
-  sharedLifeMs,
-  StoreError,
-  type StoreTrouble,
-  type StoreUpdate,
-  type TrackerStore,
-} from "./tracker_store.ts";
+import * as store from "./tracker_store.ts";
 
 /** Changes that a reader may have missed; one that missed more begins afresh. */
 const maxLoggedChanges = 20_000;
@@ -28,8 +14,8 @@ interface Section {
   isClaimed: boolean;
   leasedUntilMs: number;
   keptUntilMs: number;
-  files: Map<string, SharedFile>;
-  holders: Map<string, Map<string, SharedHolder>>;
+  files: Map<string, store.SharedFile>;
+  holders: Map<string, Map<string, store.SharedHolder>>;
   /** Digests in the order in which they changed; the first one's number. */
   log: string[];
   firstLogged: number;
@@ -50,12 +36,12 @@ export class MemoryShelf {
   readonly peers = new Map<string, string>();
   readonly listeners = new Map<string, (bytes: Uint8Array) => void>();
   /** What is wrong with it; null: nothing. */
-  trouble: StoreTrouble | null = null;
+  trouble: store.StoreTrouble | null = null;
   /** Whether a message gets lost. */
   loses: () => boolean = () => false;
 
   constructor(options: ShelfOptions) {
-    this.options = { leaseMs, lifeMs: sharedLifeMs, ...options };
+    this.options = { leaseMs: store.leaseMs, lifeMs: store.sharedLifeMs, ...options };
   }
 
   /** Forgets everything, as an engine does that is restarted without its data. */
@@ -76,11 +62,13 @@ export class MemoryShelf {
   }
 
   check(): void {
-    if (this.trouble !== null) throw new StoreError(this.trouble, "the store is told to fail");
+    if (this.trouble !== null) {
+      throw new store.StoreError(this.trouble, "the store is told to fail");
+    }
   }
 }
 
-export class MemoryTrackerStore implements TrackerStore {
+export class MemoryTrackerStore implements store.TrackerStore {
   readonly name = "memory:";
   readonly #shelf: MemoryShelf;
   readonly isShared: boolean;
@@ -100,7 +88,7 @@ export class MemoryTrackerStore implements TrackerStore {
     return Promise.resolve();
   }
 
-  async renew(): Promise<Membership> {
+  async renew(): Promise<store.Membership> {
     this.#shelf.check();
     const section = this.#section();
     const isKept = section.isClaimed;
@@ -114,14 +102,14 @@ export class MemoryTrackerStore implements TrackerStore {
     return await Promise.resolve({ trackers: trackers.map(([tracker]) => tracker), isKept });
   }
 
-  async write({ files, joined, left }: StoreUpdate): Promise<Moved[]> {
+  async write({ files, joined, left }: store.StoreUpdate): Promise<store.Moved[]> {
     this.#shelf.check();
     const section = this.#section();
     for (const { file, holders, gone } of files) {
       const { digest } = file;
       if (file.seeders + file.leechers > 0) section.files.set(digest, file);
       else section.files.delete(digest);
-      const known = section.holders.get(digest) ?? new Map<string, SharedHolder>();
+      const known = section.holders.get(digest) ?? new Map<string, store.SharedHolder>();
       for (const holder of holders) known.set(holder.peer, holder);
       for (const peer of gone) known.delete(peer);
       if (known.size > 0) section.holders.set(digest, known);
@@ -137,12 +125,12 @@ export class MemoryTrackerStore implements TrackerStore {
     return await Promise.resolve(this.#place(joined, left));
   }
 
-  async news(tracker: string, cursor: string): Promise<FileNews> {
+  async news(tracker: string, cursor: string): Promise<store.FileNews> {
     this.#shelf.check();
     return await Promise.resolve(this.#newsOf(tracker, cursor));
   }
 
-  async holders(digest: string, trackers: string[], count: number): Promise<FoundHolder[]> {
+  async holders(digest: string, trackers: string[], count: number): Promise<store.FoundHolder[]> {
     this.#shelf.check();
     const found = trackers.flatMap((tracker) => {
       const holders = this.#shelf.section(tracker)?.holders.get(digest)?.values() ?? [];
@@ -177,7 +165,7 @@ export class MemoryTrackerStore implements TrackerStore {
     await Promise.resolve();
   }
 
-  #newsOf(tracker: string, cursor: string): FileNews {
+  #newsOf(tracker: string, cursor: string): store.FileNews {
     const section = this.#shelf.section(tracker);
     if (section === undefined) {
       return { files: [], cursor, isAfresh: false, isWhole: false, more: false };
@@ -188,7 +176,7 @@ export class MemoryTrackerStore implements TrackerStore {
       const files = [...section.files.values()];
       return { files, cursor: `${end}`, isAfresh: true, isWhole: true, more: false };
     }
-    const next = Math.min(end, from + maxFilesPerNews);
+    const next = Math.min(end, from + store.maxFilesPerNews);
     const changed = section.log.slice(from - section.firstLogged, next - section.firstLogged);
     const files = [...new Set(changed)].map((digest) =>
       section.files.get(digest) ?? { digest, length: 0, names: [], seeders: 0, leechers: 0 }
@@ -212,9 +200,9 @@ export class MemoryTrackerStore implements TrackerStore {
     return section;
   }
 
-  #place(joined: string[], left: string[]): Moved[] {
+  #place(joined: string[], left: string[]): store.Moved[] {
     const { peers } = this.#shelf;
-    const moved: Moved[] = [];
+    const moved: store.Moved[] = [];
     for (const peer of joined) {
       const from = peers.get(peer);
       if (from !== undefined && from !== this.#tracker) moved.push({ peer, from });
