@@ -13,6 +13,7 @@ import { decodeEchoAnswer, decodeEchoRequest, encodeEchoRequest } from "../lib/e
 import { messageOf, ProtocolError, UserError } from "../lib/errors.ts";
 import { checkName, displayName, localName, nameFault } from "../lib/file_name.ts";
 import { FrameDecoder, frameHeaderBytes } from "../lib/frames.ts";
+import { decodeCheckupAnswer, decodeCheckupRequest } from "../lib/checkup_messages.ts";
 import { decodeHandshakeMessage } from "../lib/handshake_messages.ts";
 import { HolePuncher } from "../lib/hole_puncher.ts";
 import type { PunchInput } from "../lib/punch_messages.ts";
@@ -152,6 +153,8 @@ const frames = {
   fromTracker: framesOf("tracker-response"),
   peer: framesOf("peer"),
   group: framesOf("group"),
+  checkup: framesOf("checkup-request"),
+  checked: framesOf("checkup-answer"),
 };
 
 /** A frame of a language, its payload mutated; now and then another type. */
@@ -399,6 +402,8 @@ export const fuzzTargets: readonly FuzzTarget[] = [
   decoder("tracker requests", frames.toTracker, decodeTrackerRequest),
   decoder("tracker responses", frames.fromTracker, decodeTrackerResponse),
   decoder("messages between trackers", frames.group, decodeGroupMessage),
+  decoder("checkup requests", frames.checkup, decodeCheckupRequest),
+  decoder("checkup answers", frames.checked, decodeCheckupAnswer),
   decoder("peer messages", frames.peer, decodePeerMessage),
   { name: "echo messages", run: runEcho },
   { name: "frames", run: runFrames },
