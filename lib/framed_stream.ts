@@ -40,6 +40,13 @@ const defaultMaxQueuedBytes = 16 * 1024 * 1024;
  */
 const gatherBytes = 16 * 1024;
 
+/** Memory for that, between two writes of any stream: thousands of idle ones must not hold some each. */
+const gatherMemory: Uint8Array[] = [];
+
+const maxGatherMemory = 16;
+
+const doNothing = () => {};
+
 /** How long a dialler that was refused has to read why, before the connection is closed. */
 const refusalLingerMs = 1_000;
 
@@ -65,7 +72,6 @@ export class FramedStream {
   readonly #maxQueuedBytes: number;
   readonly #queue: Queued[] = [];
   #queuedBytes = 0;
-  #gathered: Uint8Array | undefined;
   #isWriting = false;
   #writeError: unknown = null;
 
@@ -136,7 +142,7 @@ export class FramedStream {
       this.#fail(new ProtocolError("slow", "Cannot send: the other side doesn't read"));
       return false;
     }
-    this.#append({ parts: [frame], resolve: () => {}, reject: () => {} });
+    this.#append({ parts: [frame], resolve: doNothing, reject: doNothing });
     return true;
   }
 
@@ -168,7 +174,8 @@ export class FramedStream {
 
   /** Writing begins one microtask later, so that what is handed over in one go leaves in one go. */
   #append(entry: Omit<Queued, "bytes">): void {
-    const bytes = entry.parts.reduce((sum, part) => sum + part.length, 0);
+    let bytes = 0;
+    for (const part of entry.parts) bytes += part.length;
     this.#queue.push({ ...entry, bytes });
     this.#queuedBytes += bytes;
     if (this.#isWriting) return;
@@ -212,7 +219,13 @@ export class FramedStream {
 
   /** Copies small parts, and the beginning of a large one after them, into one write. */
   async #writeGathered(parts: readonly Uint8Array[]): Promise<void> {
-    const gathered = this.#gathered ??= new Uint8Array(gatherBytes);
+    const gathered = gatherMemory.pop() ?? new Uint8Array(gatherBytes);
+    await this.#writeThrough(gathered, parts);
+    // After an error nobody knows whether the transport still reads it.
+    if (gatherMemory.length < maxGatherMemory) gatherMemory.push(gathered);
+  }
+
+  async #writeThrough(gathered: Uint8Array, parts: readonly Uint8Array[]): Promise<void> {
     let filled = 0;
     for (const part of parts) {
       const taken = filled === 0 && part.length >= gatherBytes

@@ -60,14 +60,16 @@ export function writeFrameHeader(frame: Uint8Array, type: number, payloadLength:
   frame[lengthBytes] = type;
 }
 
+const nothing = new Uint8Array(0);
+
 /** Takes a stream apart: `push` what was read, then call `next` until it returns null. */
 export class FrameDecoder {
   #limits: FrameLimits;
-  #input: Uint8Array = new Uint8Array(0);
+  #input: Uint8Array = nothing;
   #offset = 0;
   readonly #header = new Uint8Array(frameHeaderBytes);
   #headerFilled = 0;
-  #gathered: Uint8Array = new Uint8Array(0);
+  #gathered: Uint8Array = nothing;
   #gatheredLength = 0;
   #streamRemaining = 0;
   #failure: ProtocolError | null = null;
@@ -196,7 +198,7 @@ export class FrameDecoder {
     this.#gatheredLength += bytes.length;
     if (this.#gatheredLength < payloadLength) return null;
     const payload = this.#gathered;
-    this.#gathered = new Uint8Array(0);
+    this.#gathered = nothing;
     this.#gatheredLength = 0;
     return payload.subarray(0, payloadLength);
   }
