@@ -2,15 +2,13 @@
  * One file's download from the wish to the file: finds holders through the tracker, gets the manifest from one of
  * them, lets the `Download` machine spread the chunks over all, combines at the end.
  *
- * How long the file is nobody is believed, neither the tracker nor most of the holders: a manifest comes with its
- * proof (`length_proof.ts`), or it is asked of the next source, first of those that tell another length. Sources
- * that tell another length than the proven one are left alone, and not blamed.
+ * How long the file is nobody is believed, neither the tracker nor most of the holders, without a proof
+ * (`manifest_search.ts`). Sources that tell another length than the proven one are left alone, and not blamed.
  *
  * It goes on for as long as there is hope: sources may come and go, the tracker may be away. It fails when the
  * disk refuses, or when for `patienceMs` no byte has come from anybody.
  */
 import { fullBits, setBit } from "./bitfield.ts";
-import { digestBytes } from "./constants.ts";
 import type {
   Download as DownloadHandle,
   DownloadState,
@@ -23,7 +21,7 @@ import { Download, type DownloadEvent, type DownloadInput } from "./download.ts"
 import { messageOf, UserError } from "./errors.ts";
 import { displayName } from "./file_name.ts";
 import { decodeId, encodeId } from "./identity.ts";
-import { isProof, type LengthProof, verifyLength } from "./length_proof.ts";
+import type { LengthProof } from "./length_proof.ts";
 import {
   chunkBytesOf,
   chunkCountOf,
@@ -31,8 +29,8 @@ import {
   equalBytes,
   type Manifest,
   rootOfChunkHashes,
-  verifyManifest,
 } from "./manifest.ts";
+import { ManifestSearch, type ManifestSource } from "./manifest_search.ts";
 import type { LinkEvent, PeerLink } from "./peer_link.ts";
 import type { Clock, Random, Timer } from "./ports.ts";
 import { RateMeter } from "./rate_meter.ts";
@@ -48,8 +46,6 @@ const guessMs = 250;
 /** Without any source, and with some. */
 const locateMs = { eager: 1000, calm: 10_000 };
 const reconnectMs = 5000;
-/** When another source is asked for the manifest as well. */
-const manifestAnswerMs = 1500;
 const patienceMs = 60_000;
 
 /** What a download needs of the rest of the peer. */
@@ -80,14 +76,9 @@ export interface DownloadTaskOptions {
   goal?: "file" | "manifest";
 }
 
-interface SourceRecord {
-  peer: string;
-  /** Null when the connection has ended. */
-  link: PeerLink | null;
+interface SourceRecord extends ManifestSource {
   /** Null until told. */
   held: Uint8Array | null;
-  /** Of the file, as it tells; null until told. */
-  length: number | null;
   /** Chunks that came, by the link. What kind of path a link is may be known only later. */
   byLink: Map<PeerLink, number>;
   /** Chunks that came, by the kind of path, on links that have ended. */
@@ -103,7 +94,7 @@ export class DownloadTask implements DownloadHandle {
   readonly #goal: "file" | "manifest";
   readonly #sources = new Map<string, SourceRecord>();
   readonly #askedAt = new Map<string, number>();
-  readonly #manifestAskedOf = new Set<string>();
+  readonly #search: ManifestSearch<SourceRecord>;
   readonly #meter: RateMeter;
   readonly #startedAt: number;
   #resolveDone: (status: DownloadStatus) => void = () => {};
@@ -121,13 +112,13 @@ export class DownloadTask implements DownloadHandle {
   #isLocating = false;
   #machineTimer: Timer | null = null;
   #locateTimer: Timer | null = null;
-  #manifestTimer: Timer | null = null;
 
   constructor(file: ListedFile, swarm: Swarm, options: DownloadTaskOptions = {}) {
     this.digest = Uint8Array.fromHex(file.digest);
     this.#file = file;
     this.#swarm = swarm;
     this.#goal = options.goal ?? "file";
+    this.#search = this.#newSearch(file);
     this.#startedAt = swarm.clock.now();
     this.#hopeUntil = this.#startedAt + patienceMs;
     this.#meter = new RateMeter(this.#startedAt);
@@ -210,7 +201,7 @@ export class DownloadTask implements DownloadHandle {
     known?.link?.cancelWaiting(this.digest);
     known?.link?.loseInterest(this.digest);
     if (held === null) link.askBitfield(this.digest);
-    this.#askManifest();
+    this.#search.ask();
     this.#join(record);
   }
 
@@ -222,7 +213,7 @@ export class DownloadTask implements DownloadHandle {
     this.#askedAt.delete(link.peer);
     this.#input({ type: "source-left", source: link.peer });
     if (this.isEnded) return;
-    this.#askManifest();
+    this.#search.ask();
     if (this.#liveSources() === 0) void this.#locate();
   }
 
@@ -266,7 +257,7 @@ export class DownloadTask implements DownloadHandle {
         if (record.held) setBit(record.held, event.chunk);
         return this.#input({ type: "source-has", source: link.peer, chunk: event.chunk });
       case "manifest":
-        return void this.#takeManifest(record, event);
+        return this.#search.take(record, event);
       case "bytes":
         this.#noteProgress(event.count);
         return this.#input({ type: "bytes-arrived", source: link.peer, count: event.count });
@@ -312,11 +303,11 @@ export class DownloadTask implements DownloadHandle {
     const now = this.#swarm.clock.now();
     const asked = rows.map((row) => {
       const peer = encodeId(row.peer);
-      const at = this.#swarm.linkTo(peer) ? -Infinity : this.#askedAt.get(peer) ?? -Infinity;
-      return { row, at };
+      const at = this.#askedAt.get(peer) ?? -Infinity;
+      return { row, at, isUnderWay: now - at < reconnectMs && !this.#swarm.linkTo(peer) };
     });
     let room = maxSources - this.#liveSources();
-    for (const { at } of asked) if (now - at < reconnectMs) room--;
+    for (const { isUnderWay } of asked) if (isUnderWay) room--;
     for (const { row } of asked.toSorted(longestAgoFirst)) {
       if (room > 0 && this.#approach(row)) room--;
     }
@@ -372,7 +363,7 @@ export class DownloadTask implements DownloadHandle {
     this.#input({ type: "source-left", source: record.peer });
     record.link?.loseInterest(this.digest);
     record.link = null;
-    this.#askNextForManifest();
+    this.#search.askNext();
   }
 
   #isOfAnotherLength(record: SourceRecord | undefined): boolean {
@@ -386,90 +377,35 @@ export class DownloadTask implements DownloadHandle {
     return { digest: this.digest, length: 0, name: this.#file.name, hashes: new Uint8Array(0) };
   }
 
-  /** Asks one source; twice as many when it is late, and so on; from the beginning when all were asked. */
-  #askManifest(count = 1): void {
-    if (this.#manifest || this.isEnded || this.#manifestTimer !== null) return;
-    const live = this.#live();
-    if (live.length === 0) return;
-    const isAnyLeft = this.#nextForManifest(live) !== null;
-    if (!isAnyLeft && live.length >= maxSources) return this.#makeRoom(live);
-    if (!isAnyLeft) this.#manifestAskedOf.clear();
-    for (let asked = 0; asked < count && isAnyLeft; asked++) {
-      const next = this.#nextForManifest(live);
-      if (!next) break;
-      this.#manifestAskedOf.add(next.peer);
-      next.link?.askManifest(this.digest);
-    }
-    this.#manifestTimer = this.#swarm.clock.setTimer(manifestAnswerMs, () => {
-      this.#manifestTimer = null;
-      this.#askManifest(2 * count);
+  #newSearch({ digest, length }: ListedFile): ManifestSearch<SourceRecord> {
+    const { clock, ban } = this.#swarm;
+    return new ManifestSearch({
+      digest: Uint8Array.fromHex(digest),
+      listedLength: length,
+      clock,
+      maxSources,
+      sources: () => this.#sources.values(),
+      onProven: (manifest, proof) => void this.#takeManifest(manifest, proof),
+      onFalse: ban,
+      onExhausted: (sources) => this.#makeRoom(sources),
     });
   }
 
-  /** None of them has a manifest to give: it is others' turn. */
-  #makeRoom(live: readonly SourceRecord[]): void {
-    this.#manifestAskedOf.clear();
-    for (const record of live) {
-      record.link?.loseInterest(this.digest);
-      record.link = null;
-    }
-    void this.#locate();
-  }
-
-  /** Without waiting for the one that was asked. */
-  #askNextForManifest(): void {
-    if (!this.#nextForManifest(this.#live())) return;
-    this.#manifestTimer?.cancel();
-    this.#manifestTimer = null;
-    this.#askManifest();
-  }
-
-  #live(): SourceRecord[] {
-    return [...this.#sources.values()].filter(({ link }) => link !== null);
-  }
-
-  /** One that wasn't asked, of those that tell the length that the fewest were asked about. */
-  #nextForManifest(live: readonly SourceRecord[]): SourceRecord | null {
-    const asked = new Map<number | null, number>();
-    for (const { peer, length } of this.#sources.values()) {
-      if (this.#manifestAskedOf.has(peer)) asked.set(length, (asked.get(length) ?? 0) + 1);
-    }
-    let next: SourceRecord | null = null;
-    for (const record of live) {
-      if (this.#manifestAskedOf.has(record.peer)) continue;
-      const count = asked.get(record.length) ?? 0;
-      if (next === null || count < (asked.get(next.length) ?? 0)) next = record;
-    }
-    return next;
-  }
-
-  async #takeManifest(
-    record: SourceRecord,
-    { manifest, proof }: { manifest: Manifest; proof: LengthProof },
-  ): Promise<void> {
-    if (this.#manifest) return;
-    const isProven = isProof(proof) || manifest.length === 0;
-    try {
-      verifyManifest(manifest);
-      if (isProven) verifyLength(manifest, proof);
-    } catch (error) {
-      this.#swarm.ban(record.peer, `sent a false manifest: ${messageOf(error)}`);
-      return this.#askNextForManifest();
-    }
-    record.length = manifest.length;
-    if (!isProven || this.#isDoubtful(manifest)) return this.#askNextForManifest();
+  async #takeManifest(manifest: Manifest, proof: LengthProof): Promise<void> {
     this.#swarm.proven(this.digest, proof);
     await this.#begin({ ...manifest, name: this.#file.name }).catch((error) =>
       this.#fail(asUserError(error))
     );
   }
 
-  /** The two hashes below a digest are a file of 64 bytes with that digest: whoever tells another length comes first. */
-  #isDoubtful({ length }: Manifest): boolean {
-    if (length !== 2 * digestBytes) return false;
-    const isOther = (record: SourceRecord) =>
-      record.length !== null && record.length !== length && !this.#manifestAskedOf.has(record.peer);
-    return this.#file.length !== length || this.#live().some(isOther);
+  /** For other sources: these can come again later. */
+  #makeRoom(sources: readonly SourceRecord[]): void {
+    for (const source of sources) {
+      source.link?.loseInterest(this.digest);
+      source.link = null;
+      this.#askedAt.set(source.peer, this.#swarm.clock.now());
+    }
+    void this.#locate();
   }
 
   async #begin(manifest: Manifest): Promise<void> {
@@ -477,7 +413,7 @@ export class DownloadTask implements DownloadHandle {
     this.#manifest = manifest;
     const { length } = manifest;
     this.#file = { ...this.#file, length, chunks: chunkCountOf(length) };
-    this.#manifestTimer?.cancel();
+    this.#search.end();
     const partial = await this.#swarm.store.begin(manifest);
     if (this.isEnded) return this.#swarm.began(partial);
     this.#state = "downloading";
@@ -595,9 +531,8 @@ export class DownloadTask implements DownloadHandle {
     if (this.isEnded) return;
     this.#state = state;
     this.#endedAt = this.#swarm.clock.now();
-    for (const timer of [this.#machineTimer, this.#locateTimer, this.#manifestTimer]) {
-      timer?.cancel();
-    }
+    for (const timer of [this.#machineTimer, this.#locateTimer]) timer?.cancel();
+    this.#search.end();
     for (const { link } of this.#sources.values()) link?.loseInterest(this.digest);
     this.#final = this.#presentStatus();
     this.#letGo();
@@ -607,7 +542,6 @@ export class DownloadTask implements DownloadHandle {
   #letGo(): void {
     this.#sources.clear();
     this.#askedAt.clear();
-    this.#manifestAskedOf.clear();
     this.#manifest = null;
     this.#machine = null;
   }
