@@ -9,6 +9,7 @@ import { registerGroupMetrics, troubleLine } from "./group_metrics.ts";
 import { openHttpServer } from "./http_server.ts";
 import type { Identity } from "./identity.ts";
 import { MetricsRegistry } from "./metrics.ts";
+import { droppedAt } from "./socket_drops.ts";
 import type { TrackerNode } from "./tracker_node.ts";
 import { TrackerPage } from "./tracker_page.ts";
 
@@ -19,6 +20,8 @@ export interface TrackerPageServerOptions {
   identity: Identity;
   secret: string | null;
   link: string;
+  /** Where the tracker itself listens. */
+  trackerPort: number;
   address: SocketAddress;
   /** What the link to the page names. */
   host: string;
@@ -41,7 +44,7 @@ export function openTrackerPage(options: TrackerPageServerOptions): OpenTrackerP
       holders: (digest) => node.holders(digest),
       trouble: () => troubleLine(node),
     },
-    metrics: metricsOf(node),
+    metrics: metricsOf(node, options.trackerPort),
     token,
     // What is bound to loopback is for this machine, which other sites could reach by DNS rebinding.
     hosts: isLoopback(address.ip) ? hosts : null,
@@ -68,7 +71,7 @@ function tokenOf(identity: Identity, secret: string): string {
   return hash("sha256", signed, "hex").slice(0, tokenDigits);
 }
 
-function metricsOf(node: TrackerNode): MetricsRegistry {
+function metricsOf(node: TrackerNode, port: number): MetricsRegistry {
   const metrics = new MetricsRegistry();
   const gauge = (name: string, help: string, read: () => number) =>
     metrics.gaugeOf(`p2p_tracker_${name}`, help, read);
@@ -93,6 +96,11 @@ function metricsOf(node: TrackerNode): MetricsRegistry {
     "process_resident_memory_bytes",
     "Resident memory.",
     () => Deno.memoryUsage().rss,
+  );
+  metrics.counterOf(
+    "p2p_tracker_datagrams_dropped_total",
+    "Datagrams that the tracker's socket had no room for.",
+    () => droppedAt(port),
   );
   registerGroupMetrics(metrics, node);
   const startedMs = systemClock.wallTime();

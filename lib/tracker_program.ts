@@ -143,6 +143,7 @@ async function openPage(
       identity,
       secret: settings.secret,
       link: tracker.linkText,
+      trackerPort: tracker.port,
       address: settings.http,
       host: tracker.link.hosts[0].host,
     });

@@ -6,7 +6,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { type Asked, type LoadCommand, type LoadReport } from "./load_worker.ts";
 import { parseJoinLink } from "../lib/join_link.ts";
-import { droppedAt } from "./load_drops.ts";
+import { droppedAt } from "../lib/socket_drops.ts";
 import {
   type Child,
   type LoadTracker,

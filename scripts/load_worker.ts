@@ -15,7 +15,7 @@ import type { Question } from "../lib/tracker_client.ts";
 import { type AnnouncedFile, batchAnnouncements } from "../lib/tracker_messages.ts";
 import { TrackerLink } from "../lib/tracker_link.ts";
 import { LoadPeer } from "./load_peer.ts";
-import { droppedAt } from "./load_drops.ts";
+import { droppedAt } from "../lib/socket_drops.ts";
 import { Latencies } from "./load_latencies.ts";
 
 /** UDP ports of one process: as many peers on one port would queue behind each other. */
