@@ -453,7 +453,12 @@ export class PeerLink {
     const written = this.#write(lane, bytes, digest);
     const mayGoOn = limits.takeDown(bytes.length);
     const taken = mayGoOn ? Promise.all([written, mayGoOn]).then(() => {}) : written;
-    if (arrival.remaining === 0) return this.#endChunk(lane, arrival, taken);
+    if (arrival.remaining === 0) {
+      const ended = this.#endChunk(lane, arrival, taken);
+      // It may have been asked for afresh meanwhile.
+      this.#pump();
+      return ended;
+    }
     return taken?.catch((error) => this.#refuseToStore(lane, digest, error)) ?? null;
   }
 

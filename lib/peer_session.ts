@@ -95,10 +95,17 @@ interface AskedChunk {
   isPresumed: boolean;
 }
 
+interface AskedAfresh {
+  ask: Extract<SessionInput, { type: "ask-chunk" }>;
+  isCancelled: boolean;
+}
+
 export class PeerSession {
   readonly #streams = new Map<number, { asked: number; arrival: Arrival | null }>();
   /** Chunks that this side asked for and has neither got nor been refused. */
   readonly #asked = new Map<string, AskedChunk>();
+  /** Chunks to be asked for when what is still coming of them, and was let go of, is through. */
+  readonly #askedAfresh = new Map<string, AskedAfresh>();
   /** Chunks that the other side asked for and this side owes. */
   readonly #owed = new Set<string>();
   readonly #myInterests = new Map<string, { chunkCount: number | null }>();
@@ -160,7 +167,7 @@ export class PeerSession {
       throw new ProtocolError("long-chunk", "A chunk is longer than it was said to be");
     }
     arrival.remaining -= count;
-    if (arrival.remaining === 0) state.arrival = null;
+    if (arrival.remaining === 0) this.#endArrival(state, arrival);
     return arrival;
   }
 
@@ -280,11 +287,14 @@ export class PeerSession {
     }
   }
 
-  #askChunk(
-    { digest, chunk, length, isPresumed = false }: Extract<SessionInput, { type: "ask-chunk" }>,
-  ): void {
+  #askChunk(ask: Extract<SessionInput, { type: "ask-chunk" }>): void {
+    const { digest, chunk, length, isPresumed = false } = ask;
     const key = chunkKey(digest, chunk);
     if (this.#asked.has(key)) return;
+    if (this.#streamOfArrival(digest, chunk) !== null) {
+      this.#askedAfresh.set(key, { ask, isCancelled: false });
+      return;
+    }
     const stream = this.#leastAskedStream();
     this.#asked.set(key, { stream, length, isPresumed });
     this.#countAsked(stream, 1);
@@ -293,8 +303,10 @@ export class PeerSession {
 
   /** The answer, the rest of the chunk or a reject, is still to come. */
   #cancelChunk(digest: Uint8Array, chunk: number): void {
-    const stream = this.#asked.get(chunkKey(digest, chunk))?.stream ??
-      this.#streamOfArrival(digest, chunk);
+    const key = chunkKey(digest, chunk);
+    const afresh = this.#askedAfresh.get(key);
+    if (afresh) afresh.isCancelled = true;
+    const stream = this.#asked.get(key)?.stream ?? this.#streamOfArrival(digest, chunk);
     if (stream !== null) this.#send({ type: "cancel", digest, chunk }, stream);
   }
 
@@ -304,6 +316,19 @@ export class PeerSession {
       if (!key.startsWith(prefix)) continue;
       this.#send({ type: "cancel", digest, chunk: Number(key.slice(prefix.length)) }, stream);
     }
+    for (const [key, afresh] of this.#askedAfresh) {
+      if (key.startsWith(prefix)) afresh.isCancelled = true;
+    }
+  }
+
+  #endArrival(state: { arrival: Arrival | null }, { digest, chunk }: Arrival): void {
+    state.arrival = null;
+    const key = chunkKey(digest, chunk);
+    const afresh = this.#askedAfresh.get(key);
+    this.#askedAfresh.delete(key);
+    if (!afresh) return;
+    if (!afresh.isCancelled) return this.#askChunk(afresh.ask);
+    this.#emit({ type: "chunk-rejected", digest, chunk, reason: "cancelled" });
   }
 
   #streamOfArrival(digest: Uint8Array, chunk: number): number | null {
@@ -429,8 +454,8 @@ export class PeerSession {
     const state = this.#streams.get(stream);
     const arrival = state?.arrival;
     if (state && arrival && chunkKey(arrival.digest, arrival.chunk) === chunkKey(digest, chunk)) {
-      state.arrival = null;
       this.#emit({ type: "chunk-broken-off", stream, digest, chunk });
+      this.#endArrival(state, arrival);
     } else if (!this.#settle(digest, chunk)) {
       throw new ProtocolError("unasked-reject", "The peer refused a chunk that nobody asked for");
     }

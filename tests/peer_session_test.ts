@@ -77,6 +77,46 @@ Deno.test("PeerSession refuses chunks that nobody asked for, too long, mixed, or
   assertThrows(() => sessionOf().takeData(0, 1, 0), ProtocolError, "outside");
 });
 
+Deno.test("PeerSession asks again for a chunk that is still coming when it is through, or broken off", () => {
+  const request = { stream: 0, message: { type: "request", digest, chunk: 0 } } as const;
+  const through = sessionWithHalfAChunk();
+  askChunk(through);
+  askChunk(through);
+  assertEquals(transmitsOf(through), []);
+  through.takeData(0, 50, 2);
+  assertEquals(transmitsOf(through), [request]);
+
+  const brokenOff = sessionWithHalfAChunk();
+  askChunk(brokenOff);
+  receive(brokenOff, { type: "reject", digest, chunk: 0, reason: "busy" });
+  assertEquals(transmitsOf(brokenOff), [request]);
+});
+
+Deno.test("PeerSession answers for a chunk that it was to ask for again and that was cancelled before", () => {
+  for (const cancel of ["cancel-chunk", "cancel-waiting"] as const) {
+    const session = sessionWithHalfAChunk();
+    askChunk(session);
+    session.handleInput({ type: cancel, digest, chunk: 0 }, 1);
+    transmitsOf(session);
+    session.takeData(0, 50, 2);
+    assertEquals(transmitsOf(session), []);
+    assertEquals(eventsOf(session), [
+      { type: "chunk-rejected", digest, chunk: 0, reason: "cancelled" },
+    ]);
+    assertEquals(session.isIdle, true);
+  }
+});
+
+function sessionWithHalfAChunk(): PeerSession {
+  const session = sessionOf();
+  askChunk(session);
+  receive(session, { type: "chunk", digest, chunk: 0, length: 100 });
+  session.takeData(0, 50, 1);
+  transmitsOf(session);
+  eventsOf(session);
+  return session;
+}
+
 Deno.test("PeerSession spreads requests over all streams but the first", () => {
   const session = sessionOf(3);
   for (let chunk = 0; chunk < 4; chunk++) askChunk(session, chunk);
