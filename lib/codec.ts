@@ -35,7 +35,6 @@ const maxKeptCapacity = 64 * 1024;
 /** Writes fields, one after the other. */
 export class Writer {
   #bytes = new Uint8Array(startCapacity);
-  #view = new DataView(this.#bytes.buffer);
   #length = 0;
 
   /** Bytes written. */
@@ -45,27 +44,27 @@ export class Writer {
 
   u8(value: number): this {
     const at = this.#advance(1);
-    this.#view.setUint8(at, inRange(value, 0xff));
+    this.#bytes[at] = inRange(value, 0xff);
     return this;
   }
 
   u16(value: number): this {
     const at = this.#advance(2);
-    this.#view.setUint16(at, inRange(value, maxU16));
+    this.#setU16(at, inRange(value, maxU16));
     return this;
   }
 
   u32(value: number): this {
     const at = this.#advance(4);
-    this.#view.setUint32(at, inRange(value, maxU32));
+    this.#setU32(at, inRange(value, maxU32));
     return this;
   }
 
   u64(value: number): this {
     const at = this.#advance(8);
     inRange(value, Number.MAX_SAFE_INTEGER);
-    this.#view.setUint32(at, Math.floor(value / twoTo32));
-    this.#view.setUint32(at + 4, value % twoTo32);
+    this.#setU32(at, Math.floor(value / twoTo32));
+    this.#setU32(at + 4, value % twoTo32);
     return this;
   }
 
@@ -123,7 +122,7 @@ export class Writer {
 
   /** Forgets what was written, and leaves `skipped` bytes at the beginning to whoever writes them later. */
   restart(skipped = 0): this {
-    if (this.#bytes.length > maxKeptCapacity) this.#keep(new Uint8Array(startCapacity));
+    if (this.#bytes.length > maxKeptCapacity) this.#bytes = new Uint8Array(startCapacity);
     this.#length = 0;
     this.#advance(skipped);
     return this;
@@ -143,8 +142,18 @@ export class Writer {
       }
       this.#bytes[at + 2 + index] = unit;
     }
-    this.#view.setUint16(at, length);
+    this.#setU16(at, length);
     return true;
+  }
+
+  #setU16(at: number, value: number): void {
+    this.#bytes[at] = value >>> 8;
+    this.#bytes[at + 1] = value;
+  }
+
+  #setU32(at: number, value: number): void {
+    this.#setU16(at, value >>> 16);
+    this.#setU16(at + 2, value);
   }
 
   /** Makes room for `count` bytes and returns where they go. */
@@ -158,12 +167,7 @@ export class Writer {
   #grow(): void {
     const larger = new Uint8Array(Math.max(this.#length, this.#bytes.length * 2));
     larger.set(this.#bytes);
-    this.#keep(larger);
-  }
-
-  #keep(bytes: Uint8Array<ArrayBuffer>): void {
-    this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer);
+    this.#bytes = larger;
   }
 }
 
@@ -176,12 +180,10 @@ export interface ListLimits {
 /** Reads fields, one after the other, to the last byte. */
 export class Reader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
   #offset = 0;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   /** Bytes not yet read. */
@@ -190,20 +192,20 @@ export class Reader {
   }
 
   u8(): number {
-    return this.#view.getUint8(this.#advance(1));
+    return this.#bytes[this.#advance(1)]!;
   }
 
   u16(): number {
-    return this.#view.getUint16(this.#advance(2));
+    return this.#getU16(this.#advance(2));
   }
 
   u32(): number {
-    return this.#view.getUint32(this.#advance(4));
+    return this.#getU32(this.#advance(4));
   }
 
   u64(): number {
     const at = this.#advance(8);
-    const value = this.#view.getUint32(at) * twoTo32 + this.#view.getUint32(at + 4);
+    const value = this.#getU32(at) * twoTo32 + this.#getU32(at + 4);
     return atMost(value, Number.MAX_SAFE_INTEGER, "number");
   }
 
@@ -258,6 +260,14 @@ export class Reader {
   /** Nothing may be left. */
   end(): void {
     if (this.remaining > 0) throw malformed(`${this.remaining} bytes are left over`);
+  }
+
+  #getU16(at: number): number {
+    return this.#bytes[at]! << 8 | this.#bytes[at + 1]!;
+  }
+
+  #getU32(at: number): number {
+    return this.#getU16(at) * 0x1_0000 + this.#getU16(at + 2);
   }
 
   #advance(count: number): number {

@@ -45,6 +45,9 @@ const gatherMemory: Uint8Array[] = [];
 
 const maxGatherMemory = 16;
 
+/** What is copied together into memory of its own. */
+const smallBytes = 2 * 1024;
+
 const doNothing = () => {};
 
 /** How long a dialler that was refused has to read why, before the connection is closed. */
@@ -207,7 +210,9 @@ export class FramedStream {
   async #writeBatch(count: number): Promise<void> {
     const batch = this.#queue.slice(0, count);
     const parts = count === 1 ? batch[0]!.parts : batch.flatMap((entry) => entry.parts);
-    if (parts.length === 1 && parts[0]!.length > 0) await this.#stream.write(parts[0]!);
+    const bytes = batch.reduce((sum, entry) => sum + entry.bytes, 0);
+    if (parts.length === 1 && bytes > 0) await this.#stream.write(parts[0]!);
+    else if (bytes > 0 && bytes <= smallBytes) await this.#stream.write(joined(parts, bytes));
     else await this.#writeGathered(parts);
     if (this.#writeError !== null) return;
     this.#queue.splice(0, count);
@@ -248,6 +253,16 @@ export class FramedStream {
     for (const waiting of this.#queue.splice(0)) waiting.reject(error);
     this.#stream.abort();
   }
+}
+
+function joined(parts: readonly Uint8Array[], bytes: number): Uint8Array {
+  const whole = new Uint8Array(bytes);
+  let filled = 0;
+  for (const part of parts) {
+    whole.set(part, filled);
+    filled += part.length;
+  }
+  return whole;
 }
 
 /** A connection on which both sides know each other. */
