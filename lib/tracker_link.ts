@@ -11,23 +11,10 @@
  * order, so that peers spread over them, and a connection that has fallen silent is given up sooner, since there is
  * somewhere else to go.
  */
-import { isIPv6, isUnspecified, type SocketAddress } from "./address.ts";
-import { raceAttempts } from "./attempt_race.ts";
+import { isUnspecified, type SocketAddress } from "./address.ts";
 import { Backoff } from "./backoff.ts";
-import { maxTrackerFrameBytes } from "./constants.ts";
 import { messageOf, ProtocolError, UserError } from "./errors.ts";
-import { connectAs, type FramedStream } from "./framed_stream.ts";
-import type { Signer } from "./identity.ts";
-import type { JoinLink, LinkHost } from "./join_link.ts";
-import type {
-  Clock,
-  Connection,
-  Endpoint,
-  Random,
-  RelayAddress,
-  Timer,
-  TransportKind,
-} from "./ports.ts";
+import type { RelayAddress, Timer, TransportKind } from "./ports.ts";
 import {
   type IntroductionMessage,
   KnownList,
@@ -38,6 +25,12 @@ import {
   type TrackerClientEvent,
 } from "./tracker_client.ts";
 import {
+  cannotReach,
+  dialTracker,
+  type TrackerDialOptions,
+  type TrackerLine,
+} from "./tracker_dial.ts";
+import {
   type AnnouncedFile,
   decodeTrackerResponse,
   encodeTrackerRequest,
@@ -46,19 +39,6 @@ import {
   maxListedItems,
   type TrackerResponse,
 } from "./tracker_messages.ts";
-
-/** After the first way to the tracker is tried, how long until the next (RFC 8305, section 8: 100 ms to 2 s). */
-const staggerMs = 300;
-
-/** How long one way is tried. */
-const dialTimeoutMs = 5_000;
-
-/** Where there is another tracker to go to: how long nothing may be heard on a QUIC connection. */
-export const switchAfterMs = 6_000;
-
-/** Addresses tried for one host, and ways tried in all. */
-const maxAddressesPerHost = 4;
-const maxAttempts = 32;
 
 const minRetryMs = 250;
 const maxRetryMs = 10_000;
@@ -81,17 +61,7 @@ const maxPages = 100_000;
 /** Different warnings that are passed on. */
 const maxWarnings = 16;
 
-/** The IP addresses of a host name; the literal itself if it is one. */
-export type Resolve = (host: string) => Promise<string[]>;
-
-export interface TrackerLinkOptions {
-  link: JoinLink;
-  identity: Signer;
-  /** What to dial with, the preferred one first. They stay the caller's. */
-  endpoints: readonly Pick<Endpoint, "dial">[];
-  resolve: Resolve;
-  clock: Clock;
-  random: Random;
+export interface TrackerLinkOptions extends TrackerDialOptions {
   local: LocalPeer;
 }
 
@@ -132,12 +102,6 @@ export interface TrackerLinkListeners {
   onWarning?(text: string): void;
 }
 
-/** A connection on which both sides know each other. */
-interface Line {
-  connection: Connection;
-  stream: FramedStream;
-}
-
 interface Waiting {
   resolve(answer: TrackerResponse): void;
   reject(error: UserError): void;
@@ -153,7 +117,7 @@ export class TrackerLink {
   readonly #warnings = new Set<string>();
   readonly #listeners: TrackerLinkListeners[] = [];
   #state: TrackerLinkState = "idle";
-  #line: Line | null = null;
+  #line: TrackerLine | null = null;
   #timer: Timer | null = null;
   #isWriting = false;
   /** Settles with the first connection or the first failure. */
@@ -195,7 +159,10 @@ export class TrackerLink {
    */
   async connect(limits: ConnectLimits = {}): Promise<void> {
     const { timeoutMs = defaultConnectMs, signal } = limits;
-    const late = new UserError("unreachable", `${this.#cannotReach()}: it doesn't answer`);
+    const late = new UserError(
+      "unreachable",
+      `${cannotReach(this.#options.link)}: it doesn't answer`,
+    );
     const timer = this.#options.clock.setTimer(timeoutMs, () => this.#first.reject(late));
     const giveUp = () => this.#first.reject(new UserError("unreachable", "stopped"));
     signal?.addEventListener("abort", giveUp);
@@ -328,9 +295,9 @@ export class TrackerLink {
     }
   }
 
-  async #tryDial(): Promise<Line | null> {
+  async #tryDial(): Promise<TrackerLine | null> {
     try {
-      return await this.#dial();
+      return await dialTracker(this.#options, this.#end.signal);
     } catch (error) {
       this.#first.reject(error);
       // Refusals can last for ever: who is retrying silently would never learn of them.
@@ -339,104 +306,8 @@ export class TrackerLink {
     }
   }
 
-  /** Every way at once, nearly. Throws a `UserError` that tells the most telling failure. */
-  async #dial(): Promise<Line> {
-    const { clock } = this.#options;
-    const { places, unresolved } = await this.#places();
-    const idle = places.length > 1 ? { idleTimeoutMs: switchAfterMs } : {};
-    const ways = places.flatMap((address) =>
-      this.#options.endpoints.map((endpoint) => (signal: AbortSignal) =>
-        this.#join(endpoint, { address, signal, ...idle })
-      )
-    );
-    if (ways.length === 0) throw this.#dialError(unresolved);
-    try {
-      return await raceAttempts(ways.slice(0, maxAttempts), {
-        clock,
-        staggerMs,
-        signal: this.#end.signal,
-        isFinal: (error) => error instanceof UserError && error.code === "failed",
-        discard: ({ connection }) => connection.close(),
-      });
-    } catch (error) {
-      throw this.#dialError(error);
-    }
-  }
-
-  /** Where trackers are, in an order of chance; and why some weren't found. */
-  async #places(): Promise<{ places: SocketAddress[]; unresolved: unknown }> {
-    const { link, random } = this.#options;
-    const hosts = shuffled(link.hosts, random);
-    const found = await Promise.allSettled(hosts.map((host) => this.#addressesOf(host)));
-    const places = found.flatMap((each) => each.status === "fulfilled" ? each.value : []);
-    const failed = found.findLast((each) => each.status === "rejected");
-    return { places, unresolved: failed?.reason ?? null };
-  }
-
-  /** IPv4 stays before IPv6, or the other way round. */
-  async #addressesOf({ host, port }: LinkHost): Promise<SocketAddress[]> {
-    const { resolve, random } = this.#options;
-    const ips = await resolve(host);
-    const [first] = ips;
-    if (first === undefined) throw new UserError("unreachable", "the host has no address");
-    const isLater = (ip: string) => isIPv6(ip) === isIPv6(first) ? 0 : 1;
-    const ordered = shuffled(ips, random).sort((one, other) => isLater(one) - isLater(other));
-    return ordered.slice(0, maxAddressesPerHost).map((ip) => ({ ip, port }));
-  }
-
-  async #join(
-    endpoint: Pick<Endpoint, "dial">,
-    { address, signal, ...idle }: {
-      address: SocketAddress;
-      signal: AbortSignal;
-      idleTimeoutMs?: number;
-    },
-  ): Promise<Line> {
-    const { link, identity, clock } = this.#options;
-    const connection = await endpoint.dial(address, {
-      expectedId: link.id,
-      timeoutMs: dialTimeoutMs,
-      signal,
-      ...idle,
-    });
-    const giveUp = () => connection.close();
-    signal.addEventListener("abort", giveUp);
-    if (signal.aborted) giveUp();
-    try {
-      const { stream } = await connectAs(connection, {
-        identity,
-        acceptorId: link.id,
-        service: "tracker",
-        credential: new TextEncoder().encode(link.secret ?? ""),
-        limits: { maxFrameBytes: maxTrackerFrameBytes },
-        clock,
-      });
-      return { connection, stream };
-    } finally {
-      signal.removeEventListener("abort", giveUp);
-    }
-  }
-
-  /** The failure that tells the user most: a refusal, then one with a hint, then the last: TCP's. */
-  #dialError(error: unknown): UserError {
-    const errors = error instanceof AggregateError ? error.errors : [error];
-    const known = errors.filter((each) => each instanceof UserError);
-    const refusal = known.find((each) => each.code === "failed");
-    if (refusal !== undefined) return new UserError("unreachable", refusal.message, refusal.hint);
-    const telling = known.find((each) => each.hint !== undefined) ?? errors.at(-1);
-    const hint = telling instanceof UserError ? telling.hint : undefined;
-    return new UserError("unreachable", `${this.#cannotReach()}: ${reasonOf(telling)}`, hint);
-  }
-
-  #cannotReach(): string {
-    const hosts = this.#options.link.hosts.map(({ host, port }) =>
-      host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`
-    );
-    return `cannot reach tracker ${hosts.join(", ")}`;
-  }
-
   /** Talks until the connection ends. Never rejects. */
-  async #converse(line: Line): Promise<void> {
+  async #converse(line: TrackerLine): Promise<void> {
     const { clock } = this.#options;
     if (this.#state === "closed") return line.connection.close();
     this.#line = line;
@@ -457,13 +328,15 @@ export class TrackerLink {
 
   #lose(): void {
     const reason = this.#lossReason ?? "the connection was lost";
-    this.#first.reject(new UserError("unreachable", `${this.#cannotReach()}: ${reason}`));
+    this.#first.reject(
+      new UserError("unreachable", `${cannotReach(this.#options.link)}: ${reason}`),
+    );
     if (this.#state !== "connected") return;
     this.#state = "connecting";
     this.#tell((listener) => listener.onLost?.(reason));
   }
 
-  async #readAll({ stream }: Line): Promise<void> {
+  async #readAll({ stream }: TrackerLine): Promise<void> {
     try {
       for (let frame = await stream.read(); frame !== null; frame = await stream.read()) {
         if (frame.kind !== "whole") throw new ProtocolError("frame", "it was no whole frame");
@@ -617,16 +490,6 @@ export class TrackerLink {
   }
 }
 
-/** In an order of chance (Fisher and Yates). */
-function shuffled<T>(items: readonly T[], random: Random): T[] {
-  const order = [...items];
-  for (let left = order.length - 1; left > 0; left--) {
-    const place = random.below(left + 1);
-    [order[left], order[place]] = [order[place]!, order[left]!];
-  }
-  return order;
-}
-
 function questionError(failure: QuestionFailure, text: string): UserError {
   switch (failure) {
     case "unknown-digest":
@@ -644,9 +507,4 @@ function questionError(failure: QuestionFailure, text: string): UserError {
 /** A text from the other side, fit for a terminal. */
 function printable(text: string): string {
   return text.replace(/\p{C}/gu, "?");
-}
-
-/** Why a dial failed, without the address that the caller names anyhow. */
-function reasonOf(error: unknown): string {
-  return messageOf(error).replace(/^cannot reach \S+: /i, "");
 }

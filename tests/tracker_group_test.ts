@@ -9,7 +9,8 @@ import { MemoryShelf, MemoryTrackerStore } from "../lib/memory_tracker_store.ts"
 import type { RelayAddress } from "../lib/ports.ts";
 import { Relay } from "../lib/relay.ts";
 import type { IntroductionMessage } from "../lib/tracker_client.ts";
-import { switchAfterMs, TrackerLink } from "../lib/tracker_link.ts";
+import { switchAfterMs } from "../lib/tracker_dial.ts";
+import { TrackerLink } from "../lib/tracker_link.ts";
 import type { AnnouncedFile } from "../lib/tracker_messages.ts";
 import { TrackerNode } from "../lib/tracker_node.ts";
 import { leaseMs, StoreError } from "../lib/tracker_store.ts";
