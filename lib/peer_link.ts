@@ -37,7 +37,7 @@ const retireMs = 10_000;
 const smallPieceBytes = 16 * 1024;
 const maxGatheredBytes = 64 * 1024;
 
-/** Manifests that were asked for and are not sent. */
+/** Manifests that were asked for and are not sent: each may be 2 MiB long. */
 const maxManifestsOwed = 1_024;
 
 /** Chunks that are being verified while the next ones come. */
@@ -131,6 +131,7 @@ export class PeerLink {
   #isNominated = false;
   #isRetiring = false;
   #manifestsOwed = 0;
+  #manifestsSent: Promise<void> = Promise.resolve();
   #timer: Timer | null = null;
   /** When it fires. */
   #timerAt = 0;
@@ -316,7 +317,7 @@ export class PeerLink {
         this.#sendBitfield(event.digest);
         return this.#options.onEvent({ type: "wanted", digest: event.digest });
       case "manifest-wanted":
-        return void this.#sendManifest(event.digest);
+        return this.#oweManifest(event.digest);
       case "chunk-wanted":
         return this.#owe(event);
       case "chunk-unwanted":
@@ -345,15 +346,23 @@ export class PeerLink {
     this.#send(0, { type: "bitfield", digest, length: holding.length, held: holding.held });
   }
 
-  async #sendManifest(digest: Uint8Array): Promise<void> {
+  /** One after the other, so that no more than one waits to be read. */
+  #oweManifest(digest: Uint8Array): void {
     if (++this.#manifestsOwed > maxManifestsOwed) {
       return this.#fail(new ProtocolError("too-many-manifests", "The peer asks for all at once"));
     }
+    const sent = this.#manifestsSent.then(() => this.#sendManifest(digest));
+    this.#manifestsSent = sent.catch((error) => this.#fail(error));
+  }
+
+  async #sendManifest(digest: Uint8Array): Promise<void> {
+    if (!this.isOpen) return;
     const manifest = await this.#options.store.manifest(digest).catch(() => null);
     const proof = manifest ? await this.#proofOf(manifest) : noProof;
     this.#manifestsOwed--;
     if (!manifest) return this.#input({ type: "lack", digest });
-    this.#send(0, { type: "manifest", ...manifest, ...proof });
+    const message = encodePeerMessage({ type: "manifest", ...manifest, ...proof });
+    if (this.isOpen) await this.#lanes[0]?.stream.write(message);
   }
 
   #proofOf(manifest: Manifest): Promise<LengthProof> | LengthProof {
