@@ -2,9 +2,10 @@
  * Hashes pieces of chunks on other threads, while this one reads and writes.
  *
  * A piece lies in memory that all threads see, so that nothing is copied and nothing changes hands. Threads are
- * started when there is something to hash, and take work once they run. A piece that none of them can take soon
- * is hashed here, at once: so nothing ever waits for a thread to start, nothing piles up, and a thread that fails
- * costs time but no result.
+ * started, and used, while so much comes that hashing it would keep this one busy; less of it costs less here than it
+ * takes to hand it over, the more so on a machine whose cores all have work. A piece that no thread can take soon is
+ * hashed here, at once: so nothing ever waits for a thread to start, nothing piles up, and a thread that fails costs
+ * time but no result.
  */
 import { Worker } from "node:worker_threads";
 import type { HashJob } from "./hash_worker.ts";
@@ -19,8 +20,11 @@ const maxThreads = 8;
 /** Pieces as short as this are hashed at once: handing them over would take as long. */
 const shortBytes = 64 * 1024;
 
-/** So much is hashed here first: starting a thread takes longer than hashing a small file. */
-const startBytes = 8 * 1024 * 1024;
+/** How fast pieces come is looked at every so many bytes. */
+const stepBytes = 32 * 1024 * 1024;
+
+/** 200 MiB/s: hashing takes a sixth of a thread's time. */
+const fastStepMs = 160;
 
 /** One core is busy with the network and the disk. */
 const defaultThreads = Math.min(Math.max(navigator.hardwareConcurrency - 1, 1), maxThreads);
@@ -31,14 +35,24 @@ interface Waiting {
   resolve: (root: Uint8Array) => void;
 }
 
+export interface HashPoolOptions {
+  threads?: number;
+  /** Whether threads are used however little there is to hash. */
+  always?: boolean;
+}
+
 export class HashPool {
   readonly #threadCount: number;
+  readonly #always: boolean;
   readonly #threads: HashThread[] = [];
-  #hashedBytes = 0;
+  #isFast = false;
+  #steppedAt = -Infinity;
+  #steppedBytes = 0;
   #isClosed = false;
 
-  constructor(threadCount = defaultThreads) {
-    this.#threadCount = threadCount;
+  constructor({ threads = defaultThreads, always = false }: HashPoolOptions = {}) {
+    this.#threadCount = threads;
+    this.#always = always;
   }
 
   /**
@@ -47,8 +61,8 @@ export class HashPool {
    */
   hash(piece: SharedBytes, leafCount: number): Uint8Array | Promise<Uint8Array> {
     if (piece.length <= shortBytes) return rootOf(piece, leafCount);
-    this.#hashedBytes += piece.length;
-    const thread = this.#hashedBytes > startBytes ? this.#freeThread() : null;
+    this.#count(piece.length);
+    const thread = this.#isFast || this.#always ? this.#freeThread() : null;
     return thread ? thread.hash(piece, leafCount) : rootOf(piece, leafCount);
   }
 
@@ -56,6 +70,15 @@ export class HashPool {
   close(): void {
     this.#isClosed = true;
     for (const thread of this.#threads.splice(0)) thread.end();
+  }
+
+  #count(bytes: number): void {
+    this.#steppedBytes += bytes;
+    if (this.#steppedBytes < stepBytes) return;
+    const now = performance.now();
+    this.#isFast = now - this.#steppedAt < fastStepMs;
+    this.#steppedAt = now;
+    this.#steppedBytes = 0;
   }
 
   /** The one with the least to do. */

@@ -8,7 +8,7 @@ import { faultyDisk } from "./faulty_disk.ts";
 import { inDirectory, namesIn, sample } from "./store_fixture.ts";
 
 /** Without threads: what they do `hash_pool_test.ts` tests. */
-const hashes = new HashPool(0);
+const hashes = new HashPool({ threads: 0 });
 
 Deno.test("DiskChunkWriter writes the same whatever the slices", () =>
   inDirectory(async (path) => {

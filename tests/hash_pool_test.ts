@@ -7,7 +7,7 @@ import type { SharedBytes } from "../lib/write_buffers.ts";
 const patienceMs = 30_000;
 
 Deno.test("HashPool gives the roots that one thread would, many at a time", async () => {
-  const pool = new HashPool(2);
+  const pool = new HashPool({ threads: 2, always: true });
   try {
     const lengths = [1, blockBytes, 5 * blockBytes + 1, 8 * blockBytes, 32 * blockBytes];
     await threadTakesOver(pool);
@@ -22,7 +22,7 @@ Deno.test("HashPool gives the roots that one thread would, many at a time", asyn
 });
 
 Deno.test("HashPool hashes here and at once what no thread can take", () => {
-  const pool = new HashPool(1);
+  const pool = new HashPool({ threads: 1, always: true });
   try {
     const piece = sample(32 * blockBytes);
     assertEquals(pool.hash(piece, 32), rootOf(piece, 32));
@@ -32,7 +32,7 @@ Deno.test("HashPool hashes here and at once what no thread can take", () => {
 });
 
 Deno.test("HashPool takes a bounded number of pieces at a time", async () => {
-  const pool = new HashPool(1);
+  const pool = new HashPool({ threads: 1, always: true });
   try {
     await threadTakesOver(pool);
     const piece = sample(32 * blockBytes);
@@ -46,13 +46,32 @@ Deno.test("HashPool takes a bounded number of pieces at a time", async () => {
 });
 
 Deno.test("HashPool finishes what its threads leave undone when it is closed", async () => {
-  const pool = new HashPool(1);
+  const pool = new HashPool({ threads: 1, always: true });
   await threadTakesOver(pool);
   const piece = sample(32 * blockBytes);
   const results = [pool.hash(piece, 32), pool.hash(piece, 32)];
   pool.close();
   for (const root of await Promise.all(results)) assertEquals(root, rootOf(piece, 32));
   assertEquals(pool.hash(piece, 32), rootOf(piece, 32));
+});
+
+Deno.test("HashPool hands pieces over only while many come, and hashes the same in any case", async () => {
+  const pool = new HashPool({ threads: 1 });
+  const piece = sample(16 * blockBytes);
+  const root = rootOf(piece, 16);
+  try {
+    for (let count = 0; count < 150; count++) assertEquals(pool.hash(piece, 16), root);
+    let isHandedOver = false;
+    for (const deadline = Date.now() + patienceMs; !isHandedOver && Date.now() < deadline;) {
+      await new Promise((resolve) => setTimeout(resolve));
+      const results = Array.from({ length: 150 }, () => pool.hash(piece, 16));
+      isHandedOver = results.some((result) => result instanceof Promise);
+      for (const result of await Promise.all(results)) assertEquals(result, root);
+    }
+    assert(isHandedOver);
+  } finally {
+    pool.close();
+  }
 });
 
 /** Resolves when a thread runs, which shows in an answer that comes later. */
