@@ -13,6 +13,7 @@ import { cannotListen, DialAborted, DialTimeout, unreachable } from "./dial_erro
 import { hostnameOf, type Identity } from "./identity.ts";
 import { Inbox } from "./inbox.ts";
 import { closeQuietly, Lingering } from "./lingering.ts";
+import { turnAfter } from "./next_turn.ts";
 import type { ByteStream, Connection, DialOptions, Endpoint } from "./ports.ts";
 
 const handshakeTimeoutMs = 5_000;
@@ -316,7 +317,10 @@ export class TcpStream implements ByteStream {
     if (this.#isReadEnded) return null;
     const buffer = this.#buffer ??= new Uint8Array(minReadBytes);
     const count = await this.#guard(() => this.#conn.read(buffer));
-    if (count !== null) return this.#refit(buffer, count);
+    if (count !== null) {
+      await turnAfter(count);
+      return this.#refit(buffer, count);
+    }
     this.#isReadEnded = true;
     this.#closeIfEnded();
     return null;
@@ -346,6 +350,7 @@ export class TcpStream implements ByteStream {
         break;
       }
       filled += count;
+      await turnAfter(count);
     }
     this.#isLent = false;
     return filled;
