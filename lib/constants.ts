@@ -48,6 +48,9 @@ export const missedHeartbeats = 3;
 /** How long haves are gathered before they are told to the tracker. */
 export const haveBatchMs = 250;
 
+/** Chunks in one `have`, to a tracker or another peer. */
+export const maxChunksPerHave = 4096;
+
 /** The largest frame on a connection to a tracker, either way. */
 export const maxTrackerFrameBytes = 256 * 1024;
 

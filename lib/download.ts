@@ -1,8 +1,9 @@
 /**
  * One file's download as a state machine: which chunks to ask of which source, until all are stored.
  *
- * Rules. Every source is kept busy with as many requests as cover what it sends in `windowMs`, measured, at least
- * two. A chunk is asked of one source only, until there is nothing else to ask for: then a source that has
+ * Rules. Every source is kept busy with as many requests as cover what it sends, measured, in a moment and a few round
+ * trips, at least two. Those that hold less of the file are filled first, and more: a leecher is asked for all that it
+ * has to give, and the seeder is left to spread what nobody else has. A chunk is asked of one source only, until there is nothing else to ask for: then a source that has
  * nothing to do also gets a chunk that is late elsewhere, and the first copy to arrive wins. A source that sends
  * no byte for `stallMs`, to anything, while it owes some is given up. A chunk that doesn't match its hash is never asked of the
  * same source again, and the third one ends the trust.
@@ -10,16 +11,22 @@
  * The machine moves no bytes: `handleInput` tells it what happened, `pollTransmit` what to ask or cancel,
  * `pollEvent` what became of it, `pollTimeout` when to call `handleInput` with a `tick` at the latest.
  */
-import { clearBit, copyBits, hasBit, setBit } from "./bitfield.ts";
+import { clearBit, copyBits, countBits, hasBit, setBit } from "./bitfield.ts";
 import { ChunkPicker } from "./chunk_picker.ts";
 import type { Random } from "./ports.ts";
 import { RateMeter } from "./rate_meter.ts";
 
-const windowMs = 500;
+/** What is under way with a seeder: enough to keep it busy, and no more, for others may get a chunk first. */
+const seederWindow = { ms: 100, startBytes: 1024 * 1024 };
+/** And with a leecher, who is asked for all that it has to give. */
+const leecherWindow = { ms: 1000, startBytes: 4 * 1024 * 1024 };
+/** Beside that so many round trips' bytes: a rate that grows must not find them used up. */
+const windowRoundTrips = 3;
+/** While a round trip is not known. */
+const assumedRoundTripMs = 150;
 const minWindowChunks = 2;
 const maxWindowChunks = 64;
 const maxWindowBytes = 64 * 1024 * 1024;
-const startWindowBytes = 1024 * 1024;
 const stallMs = 8000;
 const busyPauseMs = 500;
 const endgameLateMs = 300;
@@ -29,7 +36,7 @@ const maxCorruptChunks = 3;
 export type DownloadInput =
   | { type: "tick" }
   | { type: "source-joined"; source: string; held: Uint8Array }
-  | { type: "source-has"; source: string; chunk: number }
+  | { type: "source-has"; source: string; chunks: number[] }
   | { type: "source-left"; source: string }
   /** Part of a chunk: proof that the source lives. */
   | { type: "bytes-arrived"; source: string; count: number }
@@ -62,10 +69,13 @@ export interface DownloadOptions {
    * and not stalled. Absent: known by `bytes-arrived` alone.
    */
   heardAt?(source: string): number;
+  /** Null or absent: not measured. */
+  roundTripMs?(source: string): number | null;
 }
 
 interface SourceState {
   held: Uint8Array;
+  heldCount: number;
   /** When each outstanding chunk was asked for. */
   outstanding: Map<number, number>;
   meter: RateMeter;
@@ -118,7 +128,7 @@ export class Download {
     this.#dropStalled(now);
     let anyIdle = false;
     let anyOutstanding = false;
-    for (const [id, source] of this.#sources) {
+    for (const [id, source] of this.#poorestFirst()) {
       this.#fill(id, source, now);
       if (source.outstanding.size > 0) anyOutstanding = true;
       else anyIdle = true;
@@ -157,7 +167,8 @@ export class Download {
     if (source === undefined) return;
     switch (input.type) {
       case "source-has":
-        return this.#learn(input.source, source, input.chunk);
+        for (const chunk of input.chunks) this.#learn(input.source, source, chunk);
+        return;
       case "source-left":
         return this.#leave(input.source, source);
       case "bytes-arrived":
@@ -175,8 +186,10 @@ export class Download {
   #join(id: string, held: Uint8Array, now: number): void {
     const known = this.#sources.get(id);
     if (known !== undefined) this.#leave(id, known);
+    const trusted = this.#trustedPart(id, held);
     const source: SourceState = {
-      held: this.#trustedPart(id, held),
+      held: trusted,
+      heldCount: countBits(trusted),
       outstanding: new Map(),
       meter: new RateMeter(now),
       heardAt: now,
@@ -189,12 +202,14 @@ export class Download {
   #learn(id: string, source: SourceState, chunk: number): void {
     if (hasBit(source.held, chunk) || this.#damaged.get(id)?.includes(chunk)) return;
     setBit(source.held, chunk);
+    source.heldCount++;
     this.#picker.countHolder(chunk, 1);
   }
 
   #unlearn(source: SourceState, chunk: number): void {
     if (!hasBit(source.held, chunk)) return;
     clearBit(source.held, chunk);
+    source.heldCount--;
     this.#picker.countHolder(chunk, -1);
   }
 
@@ -263,10 +278,14 @@ export class Download {
     return Math.max(heardAt, this.#options.heardAt?.(id) ?? heardAt) + stallMs;
   }
 
+  #poorestFirst(): [string, SourceState][] {
+    return [...this.#sources].sort(([, one], [, other]) => one.heldCount - other.heldCount);
+  }
+
   #fill(id: string, source: SourceState, now: number): void {
     if (source.pausedUntil !== null && now < source.pausedUntil) return;
     source.pausedUntil = null;
-    const window = this.#windowChunks(source, now);
+    const window = this.#windowChunks(id, source, now);
     while (source.outstanding.size < window) {
       const chunk = this.#picker.pick(source.held) ?? this.#pickLate(source, now);
       if (chunk === null) return;
@@ -294,10 +313,12 @@ export class Download {
     return -Infinity;
   }
 
-  #windowChunks(source: SourceState, now: number): number {
-    const { chunkBytes } = this.#options;
-    const measured = source.meter.rate(now) * windowMs / 1000;
-    const bytes = Math.min(Math.max(measured, startWindowBytes), maxWindowBytes);
+  #windowChunks(id: string, source: SourceState, now: number): number {
+    const { chunkCount, chunkBytes, roundTripMs } = this.#options;
+    const { ms, startBytes } = source.heldCount < chunkCount ? leecherWindow : seederWindow;
+    const coveredMs = ms + windowRoundTrips * (roundTripMs?.(id) ?? assumedRoundTripMs);
+    const measured = source.meter.rate(now) * coveredMs / 1000;
+    const bytes = Math.min(Math.max(measured, startBytes), maxWindowBytes);
     return Math.min(Math.max(Math.ceil(bytes / chunkBytes), minWindowChunks), maxWindowChunks);
   }
 

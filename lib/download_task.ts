@@ -43,8 +43,8 @@ const maxAsked = 4096;
 /** A file of one chunk is asked of so many connected peers first, and only then of the tracker. */
 const maxGuesses = 4;
 const guessMs = 250;
-/** Without any source, and with some. */
-const locateMs = { eager: 1000, calm: 10_000 };
+/** How often the tracker is asked for holders without a source; and with some: soon, for those that began with us. */
+const locateMs = { alone: 1000, first: 250, last: 10_000 };
 const reconnectMs = 5000;
 const patienceMs = 60_000;
 
@@ -110,6 +110,7 @@ export class DownloadTask implements DownloadHandle {
   #hopeUntil: number;
   #obstacle = "no peer has it at the moment";
   #isLocating = false;
+  #locatePauseMs = locateMs.first;
   #machineTimer: Timer | null = null;
   #locateTimer: Timer | null = null;
 
@@ -254,8 +255,8 @@ export class DownloadTask implements DownloadHandle {
       case "lacking":
         return this.#forgetSource(record);
       case "has":
-        if (record.held) setBit(record.held, event.chunk);
-        return this.#input({ type: "source-has", source: link.peer, chunk: event.chunk });
+        if (record.held) { for (const chunk of event.chunks) setBit(record.held, chunk); }
+        return this.#input({ type: "source-has", source: link.peer, chunks: event.chunks });
       case "manifest":
         return this.#search.take(record, event);
       case "bytes":
@@ -322,7 +323,8 @@ export class DownloadTask implements DownloadHandle {
     const isAlone = this.#liveSources() === 0;
     if (clock.now() >= this.#hopeUntil) return this.#giveUp();
     this.#locateTimer?.cancel();
-    const pauseMs = isAlone ? locateMs.eager : locateMs.calm;
+    const pauseMs = isAlone ? Math.min(locateMs.alone, this.#locatePauseMs) : this.#locatePauseMs;
+    this.#locatePauseMs = Math.min(2 * this.#locatePauseMs, locateMs.last);
     this.#locateTimer = clock.setTimer(pauseMs, () => void this.#locate());
   }
 
@@ -423,6 +425,7 @@ export class DownloadTask implements DownloadHandle {
       held: partial.held,
       random: this.#swarm.random,
       heardAt: (source) => this.#sources.get(source)?.link?.dataAt ?? -Infinity,
+      roundTripMs: (source) => this.#sources.get(source)?.link?.roundTripMs ?? null,
     });
     this.#resumed = this.#machine.have;
     if (!this.#machine.isComplete) {

@@ -57,7 +57,7 @@ export type LinkEvent =
   | { type: "wanted"; digest: Uint8Array }
   | { type: "bitfield"; digest: Uint8Array; length: number; held: Uint8Array | null }
   | { type: "lacking"; digest: Uint8Array }
-  | { type: "has"; digest: Uint8Array; chunk: number }
+  | { type: "has"; digest: Uint8Array; chunks: number[] }
   | { type: "manifest"; manifest: Manifest; proof: LengthProof }
   /** Part of a chunk came in. */
   | { type: "bytes"; digest: Uint8Array; count: number }
@@ -178,7 +178,7 @@ export class PeerLink {
     return this.#end === null;
   }
 
-  /** Null until measured. */
+  /** The least that was measured, for a ping may queue behind chunks; null until then. */
   get roundTripMs(): number | null {
     return this.#roundTripMs;
   }
@@ -233,7 +233,7 @@ export class PeerLink {
     this.#input({ type: "cancel-chunk", digest, chunk });
   }
 
-  /** A chunk is here now: tells the other side if it wants that file. */
+  /** A chunk is here now: tells the other side if it wants that file and lacks the chunk. */
   tellStored(digest: Uint8Array, chunk: number): void {
     this.#input({ type: "stored-chunk", digest, chunk });
   }
@@ -329,7 +329,7 @@ export class PeerLink {
       case "chunk-rejected":
         return this.#options.onEvent({ ...event, type: "rejected" });
       case "round-trip":
-        this.#roundTripMs = event.milliseconds;
+        this.#roundTripMs = Math.min(this.#roundTripMs ?? Infinity, event.milliseconds);
         return;
       case "doubtful":
         return this.#options.onDoubt();

@@ -11,6 +11,7 @@ import {
   blockBytes,
   digestBytes,
   maxChunkBytes,
+  maxChunksPerHave,
   maxDataBytes,
   maxFileBytes,
   maxNameBytes,
@@ -20,6 +21,7 @@ import {
   bytes16,
   choice,
   fixedBytes,
+  list,
   MessageCodec,
   type MessageTable,
   nullable,
@@ -50,7 +52,7 @@ export type PeerMessage =
   | { type: "bitfield"; digest: Uint8Array; length: number; held: Uint8Array | null }
   /** Not a byte of that file here. */
   | { type: "lacking"; digest: Uint8Array }
-  | { type: "have"; digest: Uint8Array; chunk: number }
+  | { type: "have"; digest: Uint8Array; chunks: number[] }
   | { type: "manifest_request"; digest: Uint8Array }
   /** `hashes`: 32 bytes for each chunk, in order. `leaves`, `block`: see `length_proof.ts`. */
   | {
@@ -90,7 +92,7 @@ const table: MessageTable<WholePeerMessage> = {
     fields: { digest, length: fileLength, held: nullable(bytes16(maxBitfieldBytes)) },
   },
   lacking: { code: 0x43, fields: { digest } },
-  have: { code: 0x44, fields: { digest, chunk } },
+  have: { code: 0x44, fields: { digest, chunks: list(chunk, { min: 1, max: maxChunksPerHave }) } },
   manifest_request: { code: 0x45, fields: { digest } },
   manifest: {
     code: 0x46,

@@ -7,16 +7,18 @@
  * and their chunks, which are spread over the others. A chunk's bytes don't pass through the machine: `takeData`
  * only accounts for them.
  */
-import { digestBytes } from "./constants.ts";
+import { digestBytes, maxChunksPerHave } from "./constants.ts";
 import { ProtocolError } from "./errors.ts";
 import type { LengthProof } from "./length_proof.ts";
 import { chunkCountOf, type Manifest } from "./manifest.ts";
-import { validateBits } from "./bitfield.ts";
+import { copyBits, hasBit, setBit, validateBits } from "./bitfield.ts";
 import type { PeerMessage, RejectReason } from "./peer_messages.ts";
 
 /** Chunks that one side may owe the other. A peer that asks for more is told `busy`. */
 const maxOwedChunks = 256;
 const maxInterests = 4096;
+/** How long stored chunks are gathered before they are told of. */
+const tellMs = 20;
 const pingMs = 15_000;
 const silentMs = 45_000;
 /** With something owed either way: how soon a silent peer is pinged, and how soon the path is doubted. */
@@ -46,7 +48,7 @@ export type SessionInput =
   | { type: "cancel-chunk"; digest: Uint8Array; chunk: number }
   /** All chunks of the file that have not begun to come. */
   | { type: "cancel-waiting"; digest: Uint8Array }
-  /** This side stored a chunk: told if the other is interested. */
+  /** This side stored a chunk: told in a moment, if the other is interested and lacks it. */
   | { type: "stored-chunk"; digest: Uint8Array; chunk: number }
   /** This side has nothing of the file, or no manifest. */
   | { type: "lack"; digest: Uint8Array }
@@ -62,7 +64,7 @@ export type SessionEvent =
   | { type: "bitfield-wanted"; digest: Uint8Array }
   | { type: "bitfield"; digest: Uint8Array; length: number; held: Uint8Array | null }
   | { type: "lacking"; digest: Uint8Array }
-  | { type: "has"; digest: Uint8Array; chunk: number }
+  | { type: "has"; digest: Uint8Array; chunks: number[] }
   | { type: "manifest-wanted"; digest: Uint8Array }
   | { type: "manifest"; manifest: Manifest; proof: LengthProof }
   | { type: "chunk-wanted"; stream: number; digest: Uint8Array; chunk: number }
@@ -78,7 +80,7 @@ export type SessionEvent =
 
 export interface SessionTimeout {
   at: number;
-  reason: "ping" | "silent" | "anxious" | "doubt";
+  reason: "ping" | "silent" | "anxious" | "doubt" | "tell";
 }
 
 /** A chunk on its way in. */
@@ -100,6 +102,14 @@ interface AskedAfresh {
   isCancelled: boolean;
 }
 
+/** A file that this side wants to know of. */
+interface Interest {
+  /** Null until told. */
+  chunkCount: number | null;
+  /** What the other side holds of it; null: all. */
+  held: Uint8Array | null;
+}
+
 export class PeerSession {
   readonly #streams = new Map<number, { asked: number; arrival: Arrival | null }>();
   /** Chunks that this side asked for and has neither got nor been refused. */
@@ -108,8 +118,11 @@ export class PeerSession {
   readonly #askedAfresh = new Map<string, AskedAfresh>();
   /** Chunks that the other side asked for and this side owes. */
   readonly #owed = new Set<string>();
-  readonly #myInterests = new Map<string, { chunkCount: number | null }>();
+  readonly #myInterests = new Map<string, Interest>();
   readonly #theirInterests = new Set<string>();
+  /** Chunks that the other side is yet to be told of, by the file. */
+  readonly #untold = new Map<string, { digest: Uint8Array; chunks: number[] }>();
+  #tellAt: number | null = null;
   readonly #manifestQuestions = new Set<string>();
   readonly #transmits: SessionTransmit[] = [];
   readonly #events: SessionEvent[] = [];
@@ -184,6 +197,7 @@ export class PeerSession {
       { at: this.#pingAt, reason: "ping" },
       { at: this.#heardAt + silentMs, reason: "silent" },
     ];
+    if (this.#tellAt !== null) timeouts.push({ at: this.#tellAt, reason: "tell" });
     if (this.#isExpectant && this.#anxiety === "none") {
       timeouts.push({ at: this.#waitingFrom() + anxiousMs, reason: "anxious" });
     }
@@ -207,13 +221,10 @@ export class PeerSession {
         this.#hear(now);
         return this.#receive(input.stream, input.message, now);
       case "stored-chunk":
-        if (this.#theirInterests.has(input.digest.toHex())) {
-          this.#send({ type: "have", digest: input.digest, chunk: input.chunk });
-        }
-        return;
+        return this.#noteStored(input, now);
       case "lack":
         // The other side takes its interest for ended, too.
-        this.#theirInterests.delete(input.digest.toHex());
+        this.#endTheirInterest(input.digest);
         return this.#send({ type: "lacking", digest: input.digest });
       case "served-chunk":
         this.#servedAt = now;
@@ -224,7 +235,32 @@ export class PeerSession {
     }
   }
 
+  #noteStored({ digest, chunk }: { digest: Uint8Array; chunk: number }, now: number): void {
+    const key = digest.toHex();
+    if (!this.#theirInterests.has(key) || this.#isHeldThere(key, chunk)) return;
+    const untold = this.#untold.get(key) ?? { digest, chunks: [] };
+    this.#untold.set(key, untold);
+    untold.chunks.push(chunk);
+    this.#tellAt ??= now + tellMs;
+    if (untold.chunks.length === maxChunksPerHave) this.#tell();
+  }
+
+  #isHeldThere(key: string, chunk: number): boolean {
+    const interest = this.#myInterests.get(key);
+    if (!interest || interest.chunkCount === null) return false;
+    return interest.held === null || hasBit(interest.held, chunk);
+  }
+
+  #tell(): void {
+    this.#tellAt = null;
+    for (const { digest, chunks } of this.#untold.values()) {
+      this.#send({ type: "have", digest, chunks });
+    }
+    this.#untold.clear();
+  }
+
   #tick(now: number): void {
+    if (this.#tellAt !== null && now >= this.#tellAt) this.#tell();
     if (now >= this.#heardAt + silentMs) {
       throw new ProtocolError("silent", "The peer has fallen silent");
     }
@@ -270,7 +306,7 @@ export class PeerSession {
     const key = digest.toHex();
     switch (input.type) {
       case "ask-bitfield":
-        this.#myInterests.set(key, { chunkCount: null });
+        this.#myInterests.set(key, { chunkCount: null, held: null });
         return this.#send({ type: "interested", digest });
       case "lose-interest":
         if (this.#myInterests.delete(key)) this.#send({ type: "uninterested", digest });
@@ -345,8 +381,7 @@ export class PeerSession {
         this.#addTheirInterest(message.digest);
         return this.#emit({ type: "bitfield-wanted", digest: message.digest });
       case "uninterested":
-        this.#theirInterests.delete(message.digest.toHex());
-        return;
+        return this.#endTheirInterest(message.digest);
       case "bitfield":
         return this.#receiveBitfield(message);
       case "lacking":
@@ -386,23 +421,32 @@ export class PeerSession {
     this.#theirInterests.add(digest.toHex());
   }
 
+  #endTheirInterest(digest: Uint8Array): void {
+    const key = digest.toHex();
+    this.#theirInterests.delete(key);
+    this.#untold.delete(key);
+  }
+
   #receiveBitfield(message: Extract<PeerMessage, { type: "bitfield" }>): void {
     const interest = this.#myInterests.get(message.digest.toHex());
     if (!interest) return;
     const chunkCount = chunkCountOf(message.length);
     if (message.held) validateBits(message.held, chunkCount);
     interest.chunkCount = chunkCount;
+    interest.held = message.held && copyBits(message.held);
     const { digest, length, held } = message;
     this.#emit({ type: "bitfield", digest, length, held });
   }
 
-  #receiveHave({ digest, chunk }: { digest: Uint8Array; chunk: number }): void {
+  #receiveHave({ digest, chunks }: { digest: Uint8Array; chunks: number[] }): void {
     const interest = this.#myInterests.get(digest.toHex());
     if (!interest || interest.chunkCount === null) return;
-    if (chunk >= interest.chunkCount) {
+    const { chunkCount, held } = interest;
+    if (chunks.some((chunk) => chunk >= chunkCount)) {
       throw new ProtocolError("chunk-number", "The peer has a chunk beyond the end of the file");
     }
-    this.#emit({ type: "has", digest, chunk });
+    if (held) { for (const chunk of chunks) setBit(held, chunk); }
+    this.#emit({ type: "has", digest, chunks });
   }
 
   #receiveManifest(message: Extract<PeerMessage, { type: "manifest" }>): void {

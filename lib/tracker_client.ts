@@ -17,7 +17,7 @@
  */
 import { sameAddress, type SocketAddress } from "./address.ts";
 import { copyBits, hasBit, setBit } from "./bitfield.ts";
-import { haveBatchMs, heartbeatMs as defaultHeartbeatMs } from "./constants.ts";
+import { haveBatchMs, heartbeatMs as defaultHeartbeatMs, maxChunksPerHave } from "./constants.ts";
 import type { NatClass } from "./nat.ts";
 import type { RelayAddress } from "./ports.ts";
 import {
@@ -25,7 +25,6 @@ import {
   announcedFileBytes,
   batchAnnouncements,
   type ListedRow,
-  maxChunksPerHave,
   maxDigestsPerWithdraw,
   maxFilesPerAnnounce,
   type TrackerFailure,

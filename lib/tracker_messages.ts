@@ -7,6 +7,7 @@ import { maxBitfieldBytes, maxChunkCount } from "./bitfield.ts";
 import type { Candidate, CandidateKind } from "./candidates.ts";
 import {
   digestBytes,
+  maxChunksPerHave,
   maxFileBytes,
   maxNameBytes,
   maxNamesPerFile,
@@ -41,9 +42,6 @@ export const maxHosts = 16;
 
 /** Candidates in one introduction that are read; fewer are sent. */
 const maxCandidates = 64;
-
-/** Chunks in one `have`. */
-export const maxChunksPerHave = 4096;
 
 /** Digests in one `withdraw`. */
 export const maxDigestsPerWithdraw = 4096;

@@ -61,7 +61,7 @@ Deno.test("Download is complete at once when nothing is missing", () => {
 Deno.test("Download asks a source that learns of a chunk, and gives a lost source's chunks to others", () => {
   const download = downloadOf(2);
   assertEquals(tell(download, [joined("a", emptyBits(2))]), []);
-  const asked = tell(download, [{ type: "source-has", source: "a", chunk: 1 }]);
+  const asked = tell(download, [{ type: "source-has", source: "a", chunks: [1] }]);
   assertEquals(asked, [{ type: "request", source: "a", chunk: 1 }]);
   const other = tell(download, [joined("b", fullBits(2))]);
   assertEquals(chunksAsked(other, "b"), [0]);
@@ -156,10 +156,48 @@ Deno.test("Download remembers who sent damaged chunks, through new bitfields and
     asked.push(chunk!);
     tell(download, [
       { type: "chunk-corrupt", source: "a", chunk: chunk! },
-      { type: "source-has", source: "a", chunk: chunk! },
+      { type: "source-has", source: "a", chunks: [chunk!] },
     ]);
     if (bad === 1) tell(download, [{ type: "source-left", source: "a" }]);
   }
   assertEquals(new Set(asked).size, 3);
   assertEquals(download.pollEvent(), { type: "source-dropped", source: "a", reason: "corrupt" });
+});
+
+Deno.test("Download asks a leecher for what it has before the seeder, and for more at a time", () => {
+  const chunkCount = 64;
+  const random = new SeededRandom(1);
+  const download = new Download({ chunkCount, chunkBytes, held: emptyBits(chunkCount), random });
+  const half = emptyBits(chunkCount);
+  for (let chunk = 0; chunk < 32; chunk++) setBit(half, chunk);
+  download.handleInput({ type: "source-joined", source: "leecher", held: half }, 0);
+  const ofLeecher = transmitsOf(download);
+  download.handleInput({ type: "source-joined", source: "seeder", held: fullBits(chunkCount) }, 0);
+  const ofSeeder = transmitsOf(download);
+  assertEquals([ofLeecher.length, ofSeeder.length], [16, 4]);
+  assert(ofSeeder.every(({ chunk }) => chunk >= 32), "what nobody else has is left to the seeder");
+  download.handleInput({ type: "chunk-stored", source: "leecher", chunk: ofLeecher[0]!.chunk }, 1);
+  assertEquals(transmitsOf(download).map(({ source }) => source), ["leecher"]);
+});
+
+Deno.test("Download has more under way the longer the round trip is", () => {
+  function windowAt(roundTripMs: number): number {
+    const chunkCount = 1024;
+    const download = new Download({
+      chunkCount,
+      chunkBytes,
+      held: emptyBits(chunkCount),
+      random: new SeededRandom(1),
+      roundTripMs: () => roundTripMs,
+    });
+    download.handleInput({ type: "source-joined", source: "a", held: fullBits(chunkCount) }, 0);
+    const asked = transmitsOf(download);
+    for (let now = 100; now <= 2000; now += 100) {
+      download.handleInput({ type: "bytes-arrived", source: "a", count: 10 * chunkBytes }, now);
+    }
+    download.handleInput({ type: "tick" }, 2000);
+    return asked.length + transmitsOf(download).length;
+  }
+  // 100 chunks a second.
+  assertEquals([0, 100, 200].map(windowAt), [10, 40, 64]);
 });

@@ -67,8 +67,8 @@ const golden: GoldenRow<WholePeerMessage>[] = [
   },
   {
     name: "the last chunk of all",
-    value: { type: "have", digest, chunk: 65_535 },
-    hex: "00000025 44 11*32 0000ffff",
+    value: { type: "have", digest, chunks: [0, 65_535] },
+    hex: "0000002b 44 11*32 0002 00000000 0000ffff",
   },
   {
     name: "the largest chunk",
@@ -96,7 +96,7 @@ const messages: fc.Arbitrary<WholePeerMessage> = fc.oneof(
     digest: digests,
   }),
   fc.record({
-    type: fc.constantFrom("have" as const, "request" as const, "cancel" as const),
+    type: fc.constantFrom("request" as const, "cancel" as const),
     digest: digests,
     chunk: chunks,
   }),
@@ -169,7 +169,7 @@ Deno.test("encodePeerMessage() throws RangeError when a field is outside of its 
   const hashes = new Uint8Array(33);
   const wrong: PeerMessage[] = [
     { type: "interested", digest: new Uint8Array(31) },
-    { type: "have", digest, chunk: 65_536 },
+    { type: "have", digest, chunks: [65_536] },
     { type: "request", digest, chunk: -1 },
     { type: "bitfield", digest, length: maxFileBytes + 1, held: null },
     { type: "bitfield", digest, length: 1, held: new Uint8Array(8193) },

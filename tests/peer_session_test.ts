@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { emptyBits, fullBits } from "../lib/bitfield.ts";
+import { emptyBits, fullBits, setBit } from "../lib/bitfield.ts";
 import { ProtocolError } from "../lib/errors.ts";
 import type { PeerMessage } from "../lib/peer_messages.ts";
 import { PeerSession, type SessionEvent, type SessionTransmit } from "../lib/peer_session.ts";
@@ -33,6 +33,12 @@ function eventsOf(session: PeerSession): SessionEvent[] {
 
 function askChunk(session: PeerSession, chunk = 0, bytes = 100): void {
   session.handleInput({ type: "ask-chunk", digest, chunk, length: bytes }, 0);
+}
+
+/** The haves that it tells by then. */
+function havesAfter(session: PeerSession, now: number): PeerMessage[] {
+  session.handleInput({ type: "tick" }, now);
+  return transmitsOf(session).map(({ message }) => message).filter(({ type }) => type === "have");
 }
 
 function refuses(session: PeerSession, message: PeerMessage, code: string, stream = 0): void {
@@ -151,22 +157,62 @@ Deno.test("PeerSession tells haves to whom they interest only", () => {
   assertEquals(transmitsOf(session), []);
   receive(session, { type: "interested", digest });
   session.handleInput({ type: "stored-chunk", digest, chunk: 2 }, 0);
+  assertEquals(havesAfter(session, 20), [{ type: "have", digest, chunks: [2] }]);
+  session.handleInput({ type: "stored-chunk", digest, chunk: 3 }, 20);
   receive(session, { type: "uninterested", digest });
-  session.handleInput({ type: "stored-chunk", digest, chunk: 3 }, 0);
-  assertEquals(transmitsOf(session).map(({ message }) => message), [
-    { type: "have", digest, chunk: 2 },
-  ]);
+  session.handleInput({ type: "stored-chunk", digest, chunk: 4 }, 20);
+  assertEquals(havesAfter(session, 1000), []);
+});
+
+Deno.test("PeerSession gathers haves, and wakes to tell them", () => {
+  const session = sessionOf();
+  transmitsOf(session);
+  session.handleInput({ type: "tick" }, 0);
+  receive(session, { type: "interested", digest });
+  session.handleInput({ type: "stored-chunk", digest, chunk: 2 }, 5);
+  session.handleInput({ type: "stored-chunk", digest, chunk: 0 }, 24);
+  assertEquals(session.pollTimeout(), { at: 25, reason: "tell" });
+  assertEquals(havesAfter(session, 24), []);
+  assertEquals(havesAfter(session, 25), [{ type: "have", digest, chunks: [2, 0] }]);
+  assertEquals(havesAfter(session, 100), []);
+});
+
+Deno.test("PeerSession doesn't tell of more chunks at once than a have may carry", () => {
+  const session = sessionOf();
+  receive(session, { type: "interested", digest });
+  for (let chunk = 0; chunk < 5000; chunk++) {
+    session.handleInput({ type: "stored-chunk", digest, chunk }, 0);
+  }
+  const counts = havesAfter(session, 20).map((have) => have.type === "have" && have.chunks.length);
+  assertEquals(counts, [4096, 904]);
+});
+
+Deno.test("PeerSession tells nobody of chunks that the other holds, too", () => {
+  const session = sessionOf();
+  receive(session, { type: "interested", digest });
+  session.handleInput({ type: "ask-bitfield", digest }, 0);
+  const held = emptyBits(3);
+  setBit(held, 1);
+  receive(session, { type: "bitfield", digest, length, held });
+  session.handleInput({ type: "stored-chunk", digest, chunk: 1 }, 0);
+  receive(session, { type: "have", digest, chunks: [2] });
+  session.handleInput({ type: "stored-chunk", digest, chunk: 2 }, 0);
+  session.handleInput({ type: "stored-chunk", digest, chunk: 0 }, 0);
+  assertEquals(havesAfter(session, 20), [{ type: "have", digest, chunks: [0] }]);
+  receive(session, { type: "bitfield", digest, length, held: null });
+  session.handleInput({ type: "stored-chunk", digest, chunk: 0 }, 20);
+  assertEquals(havesAfter(session, 100), []);
 });
 
 Deno.test("PeerSession believes bitfields and haves only where they fit the file", () => {
   const session = sessionOf();
   session.handleInput({ type: "ask-bitfield", digest }, 0);
   refuses(session, { type: "bitfield", digest, length, held: new Uint8Array(9) }, "bitfield");
-  receive(session, { type: "have", digest, chunk: 99 });
+  receive(session, { type: "have", digest, chunks: [99] });
   assertEquals(eventsOf(session), []);
   receive(session, { type: "bitfield", digest, length, held: emptyBits(3) });
   assertEquals(eventsOf(session), [{ type: "bitfield", digest, length, held: emptyBits(3) }]);
-  refuses(session, { type: "have", digest, chunk: 3 }, "chunk-number");
+  refuses(session, { type: "have", digest, chunks: [0, 3] }, "chunk-number");
   const other = new Uint8Array(32);
   receive(session, { type: "bitfield", digest: other, length, held: fullBits(3) });
   assertEquals(eventsOf(session), []);

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { emptyBits, setBit } from "../lib/bitfield.ts";
-import { haveBatchMs, minChunkBytes } from "../lib/constants.ts";
+import { haveBatchMs, maxChunksPerHave, minChunkBytes } from "../lib/constants.ts";
 import {
   heartbeatAnswerMs,
   KnownList,
@@ -13,7 +13,6 @@ import {
   type AnnouncedFile,
   encodeTrackerRequest,
   type ListedRow,
-  maxChunksPerHave,
   type TrackerRequest,
   type TrackerResponse,
 } from "../lib/tracker_messages.ts";

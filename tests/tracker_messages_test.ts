@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { ipToText, type SocketAddress } from "../lib/address.ts";
 import {
+  maxChunksPerHave,
   maxFileBytes,
   maxNameBytes,
   maxNamesPerFile,
@@ -18,7 +19,6 @@ import {
   encodeTrackerRequest,
   encodeTrackerResponse,
   type ListedRow,
-  maxChunksPerHave,
   maxDigestsPerWithdraw,
   maxFilesPerAnnounce,
   maxHolders,
