@@ -17,6 +17,7 @@ import { firstChunk } from "./bench_first_chunk.ts";
 import type { BenchCase, Contender, Measurement, Prepared } from "./bench_ground.ts";
 import { index, indexSmall, restart } from "./bench_index.ts";
 import { limits } from "./bench_limits.ts";
+import { lossy } from "./bench_lossy.ts";
 import { largeFile } from "./bench_memory.ts";
 import { single } from "./bench_single.ts";
 import { small } from "./bench_small.ts";
@@ -37,6 +38,7 @@ const cases: readonly BenchCase[] = [
   starting,
   firstChunk,
   limits,
+  lossy,
   largeFile,
 ];
 

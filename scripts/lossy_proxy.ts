@@ -1,7 +1,10 @@
 /**
  * A bad network for UDP on loopback: whatever comes to its port goes on to a target, and back, later and not always.
  *
- *     lossy_proxy.ts PORT [DELAY_MS LOSS]   prints {"port"}; DELAY_MS and LOSS are for one way, 50 and 0.01 unless given
+ *     lossy_proxy.ts PORT [DELAY_MS LOSS [FROM]]   prints {"port"}
+ *
+ * DELAY_MS and LOSS are for one way, 50 and 0.01 unless given; FROM is the address from which the target hears,
+ * 127.0.0.1 unless given.
  *
  * Datagrams keep their order. It goes on until standard input ends, and prints {"passed", "lost"} then.
  */
@@ -15,7 +18,7 @@ const tickMs = 1;
 /** Datagrams under way in one direction; more are lost, as in a router. */
 const maxWaiting = 100_000;
 
-const [targetPort, delayMs = "50", loss = "0.01"] = Deno.args;
+const [targetPort, delayMs = "50", loss = "0.01", from = host] = Deno.args;
 
 interface Waiting {
   bytes: Uint8Array;
@@ -31,8 +34,8 @@ let first = 0;
 const ways = new Map<number, Socket>();
 
 const entrance = createSocket("udp4");
-entrance.on("message", (bytes: Uint8Array, from: RemoteInfo) => {
-  const way = ways.get(from.port) ?? openWay(from.port);
+entrance.on("message", (bytes: Uint8Array, sender: RemoteInfo) => {
+  const way = ways.get(sender.port) ?? openWay(sender.port);
   delay(bytes, (late) => way.send(late, Number(targetPort), host));
 });
 entrance.bind(0, host, () => console.log(JSON.stringify({ port: entrance.address().port })));
@@ -44,7 +47,7 @@ Deno.exit(0);
 function openWay(port: number): Socket {
   const way = createSocket("udp4");
   way.on("message", (bytes: Uint8Array) => delay(bytes, (late) => entrance.send(late, port, host)));
-  way.bind(0, host);
+  way.bind(0, from);
   ways.set(port, way);
   return way;
 }
