@@ -32,7 +32,7 @@ import { encodeId, type Signer } from "./identity.ts";
 import type { ByteStream, Clock, Connection, Random, Timer } from "./ports.ts";
 
 /** Frames handed to `enqueue` and not yet taken by the transport, unless told otherwise. */
-const defaultMaxQueuedBytes = 16 * 1024 * 1024;
+const defaultMaxQueuedBytes = 4 * 1024 * 1024;
 
 /**
  * What is copied together at most: one TLS record. An accepted TLS socket has Nagle's algorithm on, and the

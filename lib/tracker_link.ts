@@ -56,7 +56,7 @@ const goodbyeMs = 1_000;
 const defaultConnectMs = 10_000;
 
 /** Pages of one listing: more than the largest list has. */
-const maxPages = 100_000;
+const maxPages = 16_384;
 
 /** Different warnings that are passed on. */
 const maxWarnings = 16;
