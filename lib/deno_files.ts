@@ -355,12 +355,14 @@ export class DirectoryStore implements ChunkStore {
     this.#placedAt = performance.now();
     this.#directory.removeQuietly(path);
     this.#files.add(name, state, manifest);
-    this.#files.table.dropChange(hex);
     const placed = this.#directory.path(name);
     // What is lost with the name of a file of one chunk comes again soon.
     this.#syncs.addDirectory(placed.slice(0, placed.lastIndexOf("/")));
     const expected = this.#expected.get(hex);
-    if (expected) expected.name = name;
+    // Whoever expected it until a moment ago tells nobody of it any more.
+    if (!expected) return this.#hint(name);
+    expected.name = name;
+    this.#files.table.dropChange(hex);
   }
 
   /** The first name under which the content still lies. */

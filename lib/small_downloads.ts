@@ -298,7 +298,7 @@ export class SmallDownload implements DownloadHandle {
     if (this.isEnded) return;
     this.link?.cancelChunk(this.digest, 0);
     this.#owner.settle(this, "dropped");
-    this.#owner.pathOf(this.digest);
+    this.#shareWhatCame();
     this.#end(this.#statusOf({ state: "cancelled" }));
   }
 
@@ -400,12 +400,18 @@ export class SmallDownload implements DownloadHandle {
 
   #fail(error: UserError): void {
     this.#owner.settle(this, "dropped");
-    this.#owner.pathOf(this.digest);
+    this.#shareWhatCame();
     this.#end({
       ...this.#statusOf({ state: "failed" }),
       error: error.message,
       errorCode: error.code,
     });
+  }
+
+  /** It may lie there before its coming is told of. */
+  #shareWhatCame(): void {
+    const path = this.#owner.pathOf(this.digest);
+    if (path !== null) this.#swarm.combined(this.manifest, path);
   }
 
   #end(status: DownloadStatus): void {

@@ -243,8 +243,10 @@ export class MemoryStore implements ChunkStore {
     const hex = hexOf(manifest.digest);
     if (this.#contents.has(hex)) return;
     const name = this.#add(manifest, bytes);
+    this.#unfinished.delete(hex);
     const expected = this.#expected.get(hex);
     if (expected) expected.name = name;
+    else this.#tell({ announced: [this.#stored(hex)], withdrawn: [], partial: [] });
   }
 
   combine(digest: Uint8Array): Promise<string> {

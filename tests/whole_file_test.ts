@@ -2,7 +2,7 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { hexOf } from "../lib/chunk_name.ts";
 import { denoDisk, type Disk } from "../lib/disk.ts";
 import { UserError } from "../lib/errors.ts";
-import { chunkBytes, inDirectory, opened, sample, sampleFile } from "./store_fixture.ts";
+import { changesOf, chunkBytes, inDirectory, opened, sample, sampleFile } from "./store_fixture.ts";
 
 /** What lies in the shared directory's own part of files on their way. */
 function incomingIn(path: string): string[] {
@@ -171,4 +171,19 @@ Deno.test("what a killed process left of an expected file is cleared away, and s
     assertEquals(incomingIn(path), []);
     assertEquals(opening.store.files().map(({ names }) => names), [["film"]]);
     assertEquals(Deno.readFileSync(`${path}/film`), bytes);
+  }));
+
+Deno.test("a whole file that nobody expects any more when it is verified is told of as found", () =>
+  inDirectory(async (path) => {
+    await using here = await opened(path);
+    const { store } = here;
+    const { bytes, manifest } = sampleFile("film", 70_000);
+    store.wholes.expect(manifest);
+    const writer = store.openChunk(manifest.digest, 0);
+    await writer.write(bytes);
+    assertEquals(store.wholes.settle(manifest.digest), null);
+    const told = changesOf(store, ({ announced }) => announced.length > 0);
+    assertEquals(await writer.finish(), "stored");
+    const names = (await told).flatMap(({ announced }) => announced.map((file) => file.names));
+    assertEquals(names, [["film"]]);
   }));
