@@ -153,7 +153,11 @@ export class Connector {
 
   /** Somebody's dial has reached a QUIC endpoint; nothing is proven. */
   handleKnock(from: SocketAddress): void {
-    for (const pair of this.#pairs.values()) pair.takeKnock(from);
+    for (const pair of this.#pairs.values()) {
+      const { candidates } = pair.introduction;
+      // Strangers' first packets come by the thousand; only an address that was told of can matter.
+      if (candidates.some(({ address }) => address.ip === from.ip)) pair.takeKnock(from);
+    }
   }
 
   close(): void {
