@@ -1,7 +1,7 @@
 /**
  * A long and lossy way: 100 ms there and back, one datagram in a hundred lost each way. One raw QUIC connection of the
  * runtime with its default settings, and a peer that downloads from one seeder over QUIC, both through the same proxy:
- * `MiB/s` is what came in ten seconds, the first ones not counted.
+ * `MiB/s` is what came in ten seconds, the first five with bytes not counted.
  *
  * All of it runs in a network namespace with nothing but loopback, where datagrams to the two ends are led through
  * proxies (`lossy_proxy.ts`): whichever way the two find to each other, it is that one. Needs root, `ip`, `nft`, `nsenter` and `unshare`.
@@ -15,6 +15,7 @@ import {
   fill,
   type Measurement,
   missingCommand,
+  poll,
   type Setup,
 } from "./bench_ground.ts";
 
@@ -24,7 +25,7 @@ const fileBytes = 256 * 1024 ** 2;
 
 const oneWay = { delayMs: 50, loss: 0.01 };
 
-/** Before it is measured, and measured. */
+/** From the first bytes until it is measured, and how long it is. */
 const warmUpMs = 5_000;
 const windowMs = 10_000;
 
@@ -180,6 +181,7 @@ async function startTracker({ place, start }: Lab): Promise<string> {
 
 /** What came in the window, by the count of bytes at its beginning and end. */
 async function measureWindow(count: () => Promise<number>): Promise<Measurement> {
+  await poll("first bytes", async () => await count() > 0 || null);
   await pause(warmUpMs);
   const before = await count();
   const startedAt = performance.now();
