@@ -1,6 +1,6 @@
 /**
  * Many small files from one peer to another, asked for at once, beside libtorrent with the same files as one torrent,
- * and `cp`.
+ * Syncthing and `cp`.
  */
 import { join } from "node:path";
 import { formatCount } from "../lib/format.ts";
@@ -12,10 +12,12 @@ import {
   limitMs,
   measureCommand,
   type Measurement,
+  missingCommand,
   settled,
   type Setup,
 } from "./bench_ground.ts";
 import { missingLibtorrent, startLibtorrent } from "./bench_libtorrent.ts";
+import { runSyncthing } from "./bench_syncthing.ts";
 import { writeTorrent } from "./bench_torrent.ts";
 
 export const smallFileBytes = 4096;
@@ -59,6 +61,11 @@ function contendersOf(folder: Folder): Contender[] {
     { what: "cp", measure: () => measureCopy(folder) },
     { what: "peer", measure: () => measurePeer(folder) },
     { what: "libtorrent", missing: missingLibtorrent, measure: () => measureLibtorrent(folder) },
+    {
+      what: "Syncthing",
+      missing: () => missingCommand("syncthing"),
+      measure: () => measureSyncthing(folder),
+    },
   ];
 }
 
@@ -101,15 +108,25 @@ async function measureLibtorrent({ place, folder, count }: Folder): Promise<Meas
   return await finished({ place, folder, count }, target, await ends.measurement(seconds));
 }
 
+async function measureSyncthing({ place, folder, count }: Folder): Promise<Measurement> {
+  const source = join(folder, "..");
+  const check = (target: string) => requireAll(folder, target);
+  return await runSyncthing({ place, source, bytes: count * smallFileBytes, check });
+}
+
 async function finished(
   { place, folder }: Folder,
   target: string,
   measurement: Measurement,
 ): Promise<Measurement> {
   await place.endPrograms();
+  await requireAll(folder, target);
+  await Deno.remove(target, { recursive: true });
+  return measurement;
+}
+
+async function requireAll(folder: string, target: string): Promise<void> {
   const args = ["--recursive", "--brief", folder, join(target, "many")];
   const { success } = await new Deno.Command("diff", { args }).output();
   if (!success) throw new Error(`${target} differs from what was sent`);
-  await Deno.remove(target, { recursive: true });
-  return measurement;
 }

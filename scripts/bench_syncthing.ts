@@ -19,8 +19,22 @@ const apiKey = "bench";
 
 const folderId = "bench";
 
+/** What is carried: everything in a directory. */
+export interface SyncthingRun extends Pick<Bench, "place" | "source" | "bytes"> {
+  /** Throws unless all is there. */
+  check(target: string): Promise<void>;
+}
+
+/** For a single file. */
 export async function measureSyncthing(bench: Bench): Promise<Measurement> {
-  const { place, source, file, bytes } = bench;
+  return await runSyncthing({
+    ...bench,
+    check: (target) => requireSame(bench.file, join(target, "file")),
+  });
+}
+
+export async function runSyncthing(bench: SyncthingRun): Promise<Measurement> {
+  const { place, source, bytes, check } = bench;
   const target = await place.directory();
   const sender = await prepare(bench, source);
   const receiver = await prepare(bench, target);
@@ -35,12 +49,12 @@ export async function measureSyncthing(bench: Bench): Promise<Measurement> {
   const measurement = await ends.measurement((performance.now() - startedAt) / 1000);
   await place.endPrograms();
   await Deno.remove(join(source, ".stfolder"), { recursive: true });
-  await requireSame(file, join(target, "file"));
-  await Deno.remove(join(target, "file"));
+  await check(target);
+  await Deno.remove(target, { recursive: true });
   return measurement;
 }
 
-async function prepare({ place }: Bench, folder: string): Promise<Syncthing> {
+async function prepare({ place }: Pick<Bench, "place">, folder: string): Promise<Syncthing> {
   const home = await place.directory();
   const args = ["generate", `--home=${home}`, "--no-default-folder", "--skip-port-probing"];
   const { success, stdout, stderr } = await new Deno.Command("syncthing", { args }).output();
@@ -109,7 +123,7 @@ class Syncthing {
     );
   }
 
-  start({ place }: Bench): void {
+  start({ place }: Pick<Bench, "place">): void {
     const { home } = this.#parts;
     const args = ["serve", `--home=${home}`, "--no-browser", "--no-restart", "--no-upgrade"];
     // The monitor process apart, so that the id is that of the one at work.
