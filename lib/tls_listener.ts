@@ -1,6 +1,6 @@
 /**
- * TLS 1.3 over TCP for those who are dialled by strangers and move little: a tracker, and a peer whose port is crowded
- * (`guarded_tcp.ts`). It accepts and never dials.
+ * TLS 1.3 over TCP for a port that strangers crowd, a tracker's or a peer's (`guarded_tcp.ts`). It accepts and never
+ * dials.
  *
  * A connection that `Deno.listenTls` has accepted can't be closed within its handshake: it keeps its descriptor until
  * the other side hangs up, so that whoever connects and says nothing would hold it for as long as he likes. So TLS
