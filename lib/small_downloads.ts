@@ -8,8 +8,8 @@
  * Rules:
  * - A peer is owed so many files at a time, a few in the beginning and more with each that comes. Of several peers
  *   the one that owes least is asked.
- * - While nobody is connected the first file, as a `DownloadTask`, finds somebody; the others wait for that, but not
- *   for long.
+ * - While nobody is connected the first file, as a `DownloadTask`, finds somebody; the others wait for that, and
+ *   after a while more and more of them look, too.
  * - A peer that refused more than it gave is not asked in this way.
  * - What is late, by a peer that sends nothing or while another has nothing to do, becomes a `DownloadTask`.
  */
@@ -33,8 +33,9 @@ const refillAt = 3 / 4;
 const maxRefusals = 4;
 
 const lookMs = 250;
-/** How long the others wait for the first. */
+/** How long the others wait for the first. After that some more, twice as many each time, look for somebody, too. */
 const scoutMs = 500;
+const moreScouts = 8;
 /** A file is late after so long without a byte of the peer, or if others have nothing to do. */
 const lateMs = { silent: 1500, others: 500 };
 const busyPauseMs = 500;
@@ -72,6 +73,8 @@ export class SmallDownloads {
   readonly #accounts = new WeakMap<PeerLink, Account>();
   #scout: DownloadTask | null = null;
   #scoutedAt = 0;
+  /** How many are sent next. */
+  #scouts = moreScouts;
   #timer: Timer | null = null;
 
   constructor(options: SmallDownloadsOptions) {
@@ -208,12 +211,16 @@ export class SmallDownloads {
   #look(): void {
     const links = this.#helpers();
     const hasWaited = this.#now() - this.#scoutedAt >= scoutMs;
-    if (links.length === 0 && hasWaited) {
-      for (const download of this.#waiting) this.#give(download);
-    }
+    if (links.length > 0) this.#scouts = moreScouts;
+    else if (hasWaited) this.#sendScouts();
     const isAnyIdle = this.#waiting.size === 0 &&
       links.some((link) => this.#accountOf(link).files === 0);
     for (const download of this.#asked) if (this.#isLate(download, isAnyIdle)) this.#give(download);
+  }
+
+  #sendScouts(): void {
+    for (const download of [...this.#waiting].slice(0, this.#scouts)) this.#give(download);
+    this.#scouts *= 2;
   }
 
   #isLate({ state }: SmallDownload, isAnyIdle: boolean): boolean {

@@ -179,3 +179,23 @@ Deno.test("a small file that comes into the directory in another way is complete
   assertEquals([state, path], ["complete", "copied"]);
   assertEquals(seeder.node.status().downloads, []);
 });
+
+Deno.test("small files don't wait for one whose holders can't be reached", async () => {
+  const swarm = new MemorySwarm({ latencyMs: 50 });
+  const [lost, files] = [manyFiles(1), manyFiles(100, 1000)];
+  const gone = await swarm.join({ store: new MemoryStore(lost) });
+  await swarm.join({ store: new MemoryStore(files) });
+  const leecher = await swarm.join();
+  const rows = await listed(swarm, leecher);
+  swarm.network.silence(gone.ip);
+  const isLost = ({ name }: ListedFile) => name in lost;
+  const first = leecher.node.download(rows.find(isLost)!);
+  const others = rows.filter((row) => !isLost(row)).map((row) => leecher.node.download(row));
+  const startedAt = swarm.clock.now();
+  const ends = await swarm.clock.run(Promise.all(others.map(({ done }) => done)), 60_000);
+  assertEquals(counted(ends), { complete: 100 });
+  const seconds = (swarm.clock.now() - startedAt) / 1000;
+  assert(seconds < 5, `${seconds} s`);
+  assertHas(leecher, files);
+  assertEquals(first.status().state, "locating");
+});
