@@ -43,6 +43,8 @@ const maxAsked = 4096;
 /** A file of one chunk is asked of so many connected peers first, and only then of the tracker. */
 const maxGuesses = 4;
 const guessMs = 250;
+/** How long one who had nothing is not asked again because he wants the file himself. */
+const uselessMs = 10_000;
 /** How often the tracker is asked for holders without a source; and with some: soon, for those that began with us. */
 const locateMs = { alone: 1000, first: 250, last: 10_000 };
 const reconnectMs = 5000;
@@ -83,6 +85,8 @@ interface SourceRecord extends ManifestSource {
   byLink: Map<PeerLink, number>;
   /** Chunks that came, by the kind of path, on links that have ended. */
   byVia: Map<Via, number>;
+  /** When it was of no use, on a link that may be open still. */
+  left: { link: PeerLink; at: number } | null;
 }
 
 export class DownloadTask implements DownloadHandle {
@@ -185,6 +189,16 @@ export class DownloadTask implements DownloadHandle {
     if (this.#askedAt.has(link.peer)) this.addSource(link, null);
   }
 
+  /**
+   * A peer that is connected wants the file, and may have part of it. Asked at every such word, two that have nothing
+   * yet would ask each other without end.
+   */
+  noteWanted(link: PeerLink): void {
+    const left = this.#sources.get(link.peer)?.left;
+    const isOfNoUse = left?.link === link && this.#swarm.clock.now() - left.at < uselessMs;
+    if (!isOfNoUse) this.addSource(link, null);
+  }
+
   /** A peer that is connected has the file, or part of it: `held` null when it is not known which. */
   addSource(link: PeerLink, held: Uint8Array | null): void {
     if (this.isEnded || this.#sources.get(link.peer)?.link === link) return;
@@ -197,6 +211,7 @@ export class DownloadTask implements DownloadHandle {
       length: known?.length ?? null,
       byLink: known?.byLink ?? new Map(),
       byVia: known?.byVia ?? new Map(),
+      left: known?.left ?? null,
     };
     this.#sources.set(link.peer, record);
     known?.link?.cancelWaiting(this.digest);
@@ -209,6 +224,7 @@ export class DownloadTask implements DownloadHandle {
   linkDown(link: PeerLink): void {
     const record = this.#sources.get(link.peer);
     if (record) settle(record, link);
+    if (record?.left?.link === link) record.left = null;
     if (record?.link !== link) return;
     record.link = null;
     this.#askedAt.delete(link.peer);
@@ -363,6 +379,7 @@ export class DownloadTask implements DownloadHandle {
 
   #forgetSource(record: SourceRecord): void {
     this.#input({ type: "source-left", source: record.peer });
+    if (record.link) record.left = { link: record.link, at: this.#swarm.clock.now() };
     record.link?.loseInterest(this.digest);
     record.link = null;
     this.#search.askNext();

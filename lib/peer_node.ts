@@ -292,7 +292,7 @@ export class PeerNode implements PeerControl {
     if (!task && event.type === "stored") this.#noteStored(digest, event.chunk);
     if (!task) return;
     // Who wants the file that is being downloaded here may have other chunks of it.
-    if (event.type === "wanted") task.addSource(this.#links.to(link.peer) ?? link, null);
+    if (event.type === "wanted") task.noteWanted(this.#links.to(link.peer) ?? link);
     else task.handleLinkEvent(link, event);
   }
 

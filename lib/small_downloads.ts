@@ -319,8 +319,8 @@ export class SmallDownload implements DownloadHandle {
     this.#task?.linkUp(link);
   }
 
-  addSource(link: PeerLink, held: Uint8Array | null): void {
-    this.#task?.addSource(link, held);
+  noteWanted(link: PeerLink): void {
+    this.#task?.noteWanted(link);
   }
 
   linkDown(link: PeerLink): void {

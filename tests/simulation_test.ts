@@ -26,6 +26,11 @@ const regressions: { seed: number; steps: number; found: string }[] = [
     steps: 60,
     found: "a file announced that its user removed while it was being combined",
   },
+  {
+    seed: 1_064_728,
+    steps: 60,
+    found: "two that want a file and have nothing of it asking each other without end",
+  },
 ];
 
 Deno.test(`the system keeps its promises through ${seeds} seeds of trouble`, async () => {
