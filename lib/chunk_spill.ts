@@ -1,19 +1,23 @@
 /**
  * Gives chunks that lie in a growing file a file of their own, `<digest>.<n>.chunk`, so that whoever looks into the
- * directory finds what is held of an incomplete file.
+ * directory finds what is held of an incomplete file: at once as long as a download is slow.
  *
- * That writes everything twice, which is most of what a fast download costs the disk. So a chunk waits a second, and for
- * as long as the whole file will be there in a moment. Nothing is lost by that: a growing file that a killed
+ * Of a fast one everything would be written twice, which is most of what it costs the disk: there it is done a second
+ * later, and not at all if the file will be complete in a moment. Nothing is lost by that: a growing file that a killed
  * process leaves is taken up again.
  */
 import { type BegunFile, isOnlyGrown } from "./begun_file.ts";
 import { countBits } from "./bitfield.ts";
 import type { DiskFile } from "./disk.ts";
-import { chunkCountOf, chunkLengthOf, chunkOffsetOf } from "./manifest.ts";
+import { chunkBytesOf, chunkCountOf, chunkLengthOf, chunkOffsetOf } from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
 
-/** How old a chunk is when it gets its own file. */
+/** A download is fast when it brought the last so many chunks at this rate, in bytes a millisecond. */
+const fastChunks = 32;
+const fastBytesPerMs = 32 * 1024;
+
+/** How old a chunk of a fast download is when it gets its own file. */
 const ageMs = 1000;
 
 const lookMs = 250;
@@ -41,8 +45,9 @@ export interface SpillOptions {
 interface Arrivals {
   /** Chunks that wait for their own file, and since when. */
   waiting: Map<number, number>;
+  /** When the last `fastChunks` came. */
+  times: number[];
   firstAt: number;
-  lastAt: number;
   count: number;
 }
 
@@ -61,10 +66,12 @@ export class ChunkSpill {
   add(begun: BegunFile, chunk: number): void {
     const now = performance.now();
     const arrivals = this.#arrivals.get(begun) ??
-      { waiting: new Map<number, number>(), firstAt: now, lastAt: now, count: 0 };
+      { waiting: new Map<number, number>(), times: [], firstAt: now, count: 0 };
     this.#arrivals.set(begun, arrivals);
     arrivals.count++;
-    arrivals.lastAt = now;
+    arrivals.times.push(now);
+    if (arrivals.times.length > fastChunks) arrivals.times.shift();
+    if (!isFast(begun, arrivals, now)) return void this.#write(begun, chunk);
     arrivals.waiting.set(chunk, now);
     this.#wake();
   }
@@ -137,9 +144,15 @@ export class ChunkSpill {
   }
 }
 
+function isFast({ manifest }: BegunFile, { times }: Arrivals, now: number): boolean {
+  if (times.length < fastChunks) return false;
+  const bytes = fastChunks * chunkBytesOf(manifest.length);
+  return bytes > (now - times[0]!) * fastBytesPerMs;
+}
+
 function isSoonComplete({ manifest, held }: BegunFile, arrivals: Arrivals, now: number): boolean {
-  const { firstAt, lastAt, count } = arrivals;
-  if (now - lastAt > quietMs) return false;
+  const { times, firstAt, count } = arrivals;
+  if (now - (times.at(-1) ?? firstAt) > quietMs) return false;
   const missing = chunkCountOf(manifest.length) - countBits(held);
   return missing * (now - firstAt) / count < soonMs;
 }
