@@ -17,7 +17,7 @@ import {
 } from "./introduced_pair.ts";
 import { Lobby } from "./lobby.ts";
 import type { NatClass } from "./nat.ts";
-import { NetworkCounter } from "./network_counter.ts";
+import { NetworkCounter, networkOf } from "./network_counter.ts";
 import { peerFrameLimits } from "./peer_link.ts";
 import type { Clock, Connection, Endpoint, Random, RelayAddress } from "./ports.ts";
 import { constantTimeEqual } from "./secret.ts";
@@ -31,6 +31,9 @@ const maxPairs = 1024;
  */
 const maxUnproven = 256;
 const maxUnprovenPerNetwork = 8;
+
+/** How old one of them gives way to the next at that address: of many who are gone, none keeps others waiting. */
+const giveWayMs = 3000;
 
 /** Those who have come and not yet shown a token. */
 const maxStrangers = 256;
@@ -80,12 +83,19 @@ export interface ConnectorOptions {
   onUnreachable(peer: string, reasons: string[]): void;
 }
 
+/** An introduction without a connection as yet. */
+interface Try {
+  /** Of the other side's candidates. */
+  ips: ReadonlySet<string>;
+  since: number;
+}
+
 export class Connector {
   readonly #options: ConnectorOptions;
   /** By token, in hex. */
   readonly #pairs = new Map<string, IntroducedPair>();
-  /** Pairs without a connection, in all and by the networks that they try. */
-  #unproven = 0;
+  /** Those without a connection, the oldest first, and how many by the networks that they try. */
+  readonly #tries = new Map<string, Try>();
   readonly #tried = new NetworkCounter();
   readonly #strangers = new Lobby<Connection>(maxStrangers);
   #isClosed = false;
@@ -110,12 +120,11 @@ export class Connector {
     if (this.#isClosed || this.#options.isBanned(peer) || this.#pairs.has(token)) return;
     if (introduction.token.length !== tokenBytes || this.#pairs.size >= maxPairs) return;
     const ips = new Set(introduction.candidates.map(({ address }) => address.ip));
-    if (!this.#mayTry(ips)) {
+    if (!this.#hasRoomFor(ips)) {
       const reason = "too many attempts at its address are under way";
       if (introduction.initiator) this.#options.onUnreachable(peer, [reason]);
       return;
     }
-    const settle = this.#countTry(ips);
     const pair = new IntroducedPair({
       ...this.#options,
       introduction,
@@ -128,16 +137,18 @@ export class Connector {
       birthday: this.#options.traversal.birthdayFor(introduction),
       askRelay: this.#options.traversal.askRelay,
       onOpened: (established) => {
-        settle();
+        this.#settle(token);
         this.#options.onOpened(established);
       },
       onEnded: (reasons) => {
-        settle();
+        this.#settle(token);
         this.#pairs.delete(token);
         if (reasons && introduction.initiator) this.#options.onUnreachable(peer, reasons);
       },
     });
     this.#pairs.set(token, pair);
+    this.#tries.set(token, { ips, since: this.#options.clock.now() });
+    for (const ip of ips) this.#tried.add(ip, 1);
     pair.start();
   }
 
@@ -166,23 +177,35 @@ export class Connector {
     this.#pairs.clear();
   }
 
-  #mayTry(ips: ReadonlySet<string>): boolean {
-    if (this.#unproven >= maxUnproven) return false;
-    return [...ips].every((ip) => this.#tried.count(ip) < maxUnprovenPerNetwork);
+  #hasRoomFor(ips: ReadonlySet<string>): boolean {
+    if (this.#tries.size >= maxUnproven) return false;
+    const isFull = (ip: string) => this.#tried.count(ip) >= maxUnprovenPerNetwork;
+    for (const ip of ips) if (isFull(ip)) this.#endOldestTryAt(networkOf(ip));
+    return ![...ips].some(isFull);
   }
 
-  /** Returns what ends it, once. */
-  #countTry(ips: ReadonlySet<string>): () => void {
-    let isUnderWay = true;
-    const count = (by: 1 | -1) => {
-      this.#unproven += by;
-      for (const ip of ips) this.#tried.add(ip, by);
-    };
-    count(1);
-    return () => {
-      if (isUnderWay) count(-1);
-      isUnderWay = false;
-    };
+  /** If it had its time. */
+  #endOldestTryAt(network: string): void {
+    for (const [token, { ips, since }] of this.#tries) {
+      if (this.#options.clock.now() < since + giveWayMs) return;
+      if ([...ips].some((ip) => networkOf(ip) === network)) return this.#giveUp(token);
+    }
+  }
+
+  #giveUp(token: string): void {
+    const pair = this.#pairs.get(token);
+    this.#settle(token);
+    this.#pairs.delete(token);
+    pair?.close();
+    const { initiator, peer } = pair?.introduction ?? {};
+    if (initiator && peer) this.#options.onUnreachable(encodeId(peer), ["it has not answered"]);
+  }
+
+  /** It is connected, or over. */
+  #settle(token: string): void {
+    const ips = this.#tries.get(token)?.ips ?? [];
+    this.#tries.delete(token);
+    for (const ip of ips) this.#tried.add(ip, -1);
   }
 
   #openerOf(): ((port: number) => Promise<Endpoint>) | null {

@@ -1,5 +1,5 @@
 /** Who gets in at a peer's door, and what introductions may cost. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Connector } from "../lib/connector.ts";
 import type { TransportKind } from "../lib/ports.ts";
 import { UserError } from "../lib/errors.ts";
@@ -49,7 +49,7 @@ class Door {
       onOpened: (established) => this.opened.push(established),
       onNominated: () => {},
       onSurplus: (connection) => connection.close(),
-      onUnreachable: (peer) => this.unreachable.push(peer),
+      onUnreachable: (_, reasons) => this.unreachable.push(reasons.join()),
     });
     this.connector.start();
   }
@@ -201,6 +201,29 @@ Deno.test("a tracker that names a victim's address again and again moves a peer 
   );
   assertEquals(door.unreachable.length, before);
   await door.clock.advance(16_000);
+  door.connector.close();
+});
+
+Deno.test("an attempt that has had its time gives way to another at the same address", async () => {
+  const door = new Door();
+  function introduce(number: number): string {
+    const own = new Uint8Array(16);
+    new DataView(own.buffer).setUint32(0, number);
+    const address = { ip: "203.0.113.99", port: 1 + number };
+    const candidates = [{ kind: "reflexive" as const, address }];
+    const before = door.unreachable.length;
+    door.connector.handleIntroduction(
+      door.introduction({ token: own, candidates, initiator: true }),
+    );
+    return door.unreachable.slice(before).join();
+  }
+  for (let number = 0; number < 8; number++) assertEquals(introduce(number), "");
+  assertMatch(introduce(8), /too many attempts/);
+  await door.clock.advance(3000);
+  for (let number = 8; number < 16; number++) {
+    assertEquals(introduce(number), "it has not answered");
+  }
+  assertMatch(introduce(16), /too many attempts/);
   door.connector.close();
 });
 
