@@ -21,7 +21,7 @@ const maxInterests = 4096;
 const tellMs = 20;
 const pingMs = 15_000;
 const silentMs = 45_000;
-/** With something owed either way: how soon a silent peer is pinged, and how soon the path is doubted. */
+/** With something owed either way: how soon a silent peer is pinged, and how soon, a round trip more, the path is doubted. */
 const anxiousMs = 1000;
 const doubtMs = 2500;
 /** How long after a chunk was handed to the transport, whose buffers hide its fate, the other side is watched. */
@@ -132,6 +132,8 @@ export class PeerSession {
   #waitingSince: number;
   #ping: { nonce: number; sentAt: number } | null = null;
   #pings = 0;
+  /** 0 until measured. */
+  #roundTripMs = 0;
   /** When a chunk was last handed to the transport. */
   #servedAt = -Infinity;
   /** How far the worry about the present silence has gone. */
@@ -202,7 +204,7 @@ export class PeerSession {
       timeouts.push({ at: this.#waitingFrom() + anxiousMs, reason: "anxious" });
     }
     if (this.#isExpectant && this.#anxiety === "pinged") {
-      timeouts.push({ at: this.#waitingFrom() + doubtMs, reason: "doubt" });
+      timeouts.push({ at: this.#waitingFrom() + doubtMs + this.#roundTripMs, reason: "doubt" });
     }
     return timeouts.reduce((next, timeout) => timeout.at < next.at ? timeout : next);
   }
@@ -274,7 +276,7 @@ export class PeerSession {
     if (this.#anxiety === "none" && now >= since + anxiousMs) {
       this.#anxiety = "pinged";
       this.#sendPing(now);
-    } else if (this.#anxiety === "pinged" && now >= since + doubtMs) {
+    } else if (this.#anxiety === "pinged" && now >= since + doubtMs + this.#roundTripMs) {
       this.#anxiety = "doubted";
       this.#emit({ type: "doubtful" });
     }
@@ -508,7 +510,8 @@ export class PeerSession {
 
   #receivePong(nonce: number, now: number): void {
     if (this.#ping?.nonce !== nonce) return;
-    this.#emit({ type: "round-trip", milliseconds: now - this.#ping.sentAt });
+    this.#roundTripMs = now - this.#ping.sentAt;
+    this.#emit({ type: "round-trip", milliseconds: this.#roundTripMs });
     this.#ping = null;
   }
 

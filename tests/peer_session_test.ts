@@ -265,11 +265,23 @@ Deno.test("PeerSession pings a peer that owes something and is silent, then doub
   eventsOf(session);
   session.handleInput({ type: "tick" }, 11_000);
   assertEquals(transmitsOf(session).map(({ message }) => message.type), ["ping"]);
-  assertEquals(session.pollTimeout(), { at: 12_500, reason: "doubt" });
-  session.handleInput({ type: "tick" }, 12_500);
+  assertEquals(session.pollTimeout(), { at: 12_510, reason: "doubt" });
+  session.handleInput({ type: "tick" }, 12_510);
   assertEquals(eventsOf(session), [{ type: "doubtful" }]);
   session.handleInput({ type: "tick" }, 13_000);
   assertEquals([transmitsOf(session), eventsOf(session)], [[], []]);
+});
+
+Deno.test("PeerSession doesn't doubt a path whose answers take long", () => {
+  const session = sessionOf();
+  session.handleInput({ type: "tick" }, 0);
+  session.handleInput({ type: "message", stream: 0, message: { type: "pong", nonce: 1 } }, 1800);
+  session.handleInput({ type: "ask-chunk", digest, chunk: 0, length: 100 }, 10_000);
+  session.handleInput({ type: "tick" }, 11_000);
+  eventsOf(session);
+  session.handleInput({ type: "tick" }, 12_799);
+  session.handleInput({ type: "message", stream: 0, message: { type: "pong", nonce: 2 } }, 12_800);
+  assertEquals(eventsOf(session), [{ type: "round-trip", milliseconds: 1800 }]);
 });
 
 Deno.test("PeerSession has something to do whenever it asked to be woken, at fractions of milliseconds too", () => {

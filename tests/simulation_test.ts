@@ -31,6 +31,11 @@ const regressions: { seed: number; steps: number; found: string }[] = [
     steps: 60,
     found: "two that want a file and have nothing of it asking each other without end",
   },
+  {
+    seed: 2_004_386,
+    steps: 60,
+    found: "a path doubted, and given up for another, before an answer could come that took 1.8 s",
+  },
 ];
 
 Deno.test(`the system keeps its promises through ${seeds} seeds of trouble`, async () => {
