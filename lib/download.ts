@@ -3,10 +3,10 @@
  *
  * Rules. Every source is kept busy with as many requests as cover what it sends, measured, in a moment and a few round
  * trips, at least two. Those that hold less of the file are filled first, and more: a leecher is asked for all that it
- * has to give, and the seeder is left to spread what nobody else has. A chunk is asked of one source only, until there is nothing else to ask for: then a source that has
- * nothing to do also gets a chunk that is late elsewhere, and the first copy to arrive wins. A source that sends
- * no byte for `stallMs`, to anything, while it owes some is given up. A chunk that doesn't match its hash is never asked of the
- * same source again, and the third one ends the trust.
+ * has to give, and the seeder is left to spread what nobody else has. A chunk is asked of one source only, until there
+ * is nothing else to ask for: then a source that has nothing to do also gets a chunk that is late elsewhere, and the
+ * first copy to arrive wins. A source that sends no byte for `stallMs`, to anything, while it owes some is given up. A
+ * chunk that doesn't match its hash is never asked of the same source again, and the third one ends the trust.
  *
  * The machine moves no bytes: `handleInput` tells it what happened, `pollTransmit` what to ask or cancel,
  * `pollEvent` what became of it, `pollTimeout` when to call `handleInput` with a `tick` at the latest.

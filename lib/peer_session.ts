@@ -21,7 +21,7 @@ const maxInterests = 4096;
 const tellMs = 20;
 const pingMs = 15_000;
 const silentMs = 45_000;
-/** With something owed either way: how soon a silent peer is pinged, and how soon, a round trip more, the path is doubted. */
+/** With something owed either way: how soon a silent peer is pinged; how soon, and a round trip, the path is doubted. */
 const anxiousMs = 1000;
 const doubtMs = 2500;
 /** How long after a chunk was handed to the transport, whose buffers hide its fate, the other side is watched. */
