@@ -16,7 +16,6 @@ import { messageOf } from "./errors.ts";
 import type { FileIndex } from "./file_index.ts";
 import type { GrowingFile } from "./growing_file.ts";
 import { GrowingFiles } from "./growing_files.ts";
-import { HashPool } from "./hash_pool.ts";
 import { faultOfChunk } from "./file_hasher.ts";
 import {
   chunkCountOf,
@@ -27,6 +26,7 @@ import {
   verifyManifest,
 } from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
+import { PiecePool } from "./piece_pool.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
 import type { ChunkWriter, PartialFile } from "./store.ts";
 import type { SyncQueue } from "./sync_queue.ts";
@@ -55,7 +55,7 @@ interface Unfinished {
 export class ChunkFiles {
   readonly #options: ChunkFilesOptions;
   readonly #unfinished = new Map<string, Unfinished>();
-  readonly #hashes = new HashPool();
+  readonly #pieces = new PiecePool();
   readonly #growing: GrowingFiles;
   #changed = new Map<string, Uint8Array>();
 
@@ -171,7 +171,7 @@ export class ChunkFiles {
     const path = directory.incomingPath(digest, chunk);
     return new DiskChunkWriter({
       disk: directory.disk,
-      hashes: this.#hashes,
+      pieces: this.#pieces,
       claim: () => this.#growing.claim(begun, chunk),
       path,
       length: chunkLengthOf(length, chunk),
@@ -189,7 +189,7 @@ export class ChunkFiles {
   /** Stops what is done on the side and on other threads. Every chunk gets its own file if there is room. */
   async close(): Promise<void> {
     await this.#growing.close();
-    this.#hashes.close();
+    this.#pieces.close();
   }
 
   /** The chunk files that are held. */

@@ -8,7 +8,6 @@ import type { BegunFile } from "./begun_file.ts";
 import type { ChunkFiles } from "./chunk_files.ts";
 import { type DiskFile, isFull, isMissing } from "./disk.ts";
 import { UserError } from "./errors.ts";
-import type { Region } from "./growing_file.ts";
 import {
   chunkCountOf,
   chunkLeavesOf,
@@ -19,6 +18,7 @@ import {
 } from "./manifest.ts";
 import { TreeHasher } from "./merkle.ts";
 import { nextTurn } from "./next_turn.ts";
+import type { Region } from "./region.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
 
 const stepBytes = 1024 * 1024;
@@ -51,7 +51,7 @@ async function copyChunks(begun: BegunFile, options: JoinOptions): Promise<void>
   const { length } = begun.manifest;
   for (let chunk = 0; chunk < chunkCountOf(length); chunk++) {
     if (growing.has(chunk)) continue;
-    const region = growing.seize(chunk, chunkOffsetOf(length, chunk));
+    const region = await growing.seize(chunk, chunkOffsetOf(length, chunk));
     let isRight = false;
     try {
       isRight = await copyChunk(begun, chunk, { region, ...options });

@@ -1,23 +1,24 @@
 /**
- * One chunk on its way to the disk: bytes are gathered to large pieces as they come, hashed on another thread and
- * written where they count for nothing until the hash is right: to the chunk's region of the growing file, or, when
+ * One chunk on its way to the disk: bytes are gathered to large pieces as they come, hashed and written where they count
+ * for nothing until the hash is right: to the chunk's region of the growing file, if need be by another thread, or, when
  * somebody else has that, to a file of the chunk's own.
  */
 import { blockBytes, digestBytes } from "./constants.ts";
 import { type Disk, type DiskFile, isFull } from "./disk.ts";
-import type { Region } from "./growing_file.ts";
-import type { HashPool } from "./hash_pool.ts";
 import { equalBytes } from "./manifest.ts";
 import { rootOfSubtrees } from "./merkle.ts";
+import type { PiecePool } from "./piece_pool.ts";
+import type { PieceAnswer } from "./piece_worker.ts";
+import type { LentPlace, Region } from "./region.ts";
 import type { ChunkWriter } from "./store.ts";
-import { type SharedBytes, WriteBuffer, writeBufferBytes } from "./write_buffers.ts";
+import { WriteBuffer, writeBufferBytes } from "./write_buffers.ts";
 
 /** Leaves of a piece that is hashed by itself. */
 const pieceLeaves = writeBufferBytes / blockBytes;
 
 export interface ChunkWriterOptions {
   disk: Disk;
-  hashes: HashPool;
+  pieces: PiecePool;
   /** The chunk's region of the growing file; null if there is none to be had. */
   claim(): Region | null;
   /** Where it is written without a region; nothing lies there. */
@@ -73,8 +74,11 @@ export class DiskChunkWriter implements ChunkWriter {
     if (this.#hasEnded) throw new Error("Cannot finish a chunk that has ended");
     const isWhole = this.#guarded(() => this.#putRest());
     this.#state = "ending";
-    const root = isWhole ? await this.#root() : null;
-    return this.#guarded(() => this.#conclude(root));
+    try {
+      return this.#conclude(isWhole ? await this.#root() : null);
+    } catch (error) {
+      throw this.#refused(error);
+    }
   }
 
   discard(): void {
@@ -104,34 +108,47 @@ export class DiskChunkWriter implements ChunkWriter {
     }
   }
 
-  /** Has what is gathered hashed, and writes it meanwhile. */
+  /** Has what is gathered hashed and written. */
   #put(buffer: WriteBuffer): void {
     const piece = buffer.bytes.subarray(0, this.#gathered);
-    this.#target ??= targetOf(this.#options);
-    this.#hash(buffer, piece);
+    const at = this.#written;
+    const target = this.#target ??= targetOf(this.#options);
+    const { pieces, leafCount } = this.#options;
+    const answer = pieces.take(piece, {
+      leafCount: Math.min(leafCount, pieceLeaves),
+      lend: () => target.lend(at),
+    });
     this.#buffer = null;
     this.#gathered = 0;
-    this.#write(piece);
     this.#written += piece.length;
+    if (answer instanceof Uint8Array) this.#write(piece, at);
+    this.#roots.push(
+      answer instanceof Uint8Array ? answer : this.#rootFrom(answer, { piece, at, buffer }),
+    );
     buffer.giveBack();
   }
 
-  #write(piece: Uint8Array): void {
-    try {
-      this.#target?.write(piece, this.#written);
-    } catch (error) {
-      if (!isFull(error) || !this.#options.makeRoom()) throw error;
-      this.#target?.write(piece, this.#written);
-    }
+  /** Rejects when the disk refuses, which `finish` tells. */
+  #rootFrom(
+    answer: Promise<PieceAnswer>,
+    { piece, at, buffer }: { piece: Uint8Array; at: number; buffer: WriteBuffer },
+  ): Promise<Uint8Array> {
+    buffer.share();
+    const root = answer.then(({ root, isWritten }) => {
+      if (!isWritten) this.#write(piece, at);
+      return root;
+    }).finally(() => buffer.giveBack());
+    root.catch(() => {});
+    return root;
   }
 
-  #hash(buffer: WriteBuffer, piece: SharedBytes): void {
-    const { hashes, leafCount } = this.#options;
-    const root = hashes.hash(piece, Math.min(leafCount, pieceLeaves));
-    this.#roots.push(root);
-    if (root instanceof Uint8Array) return;
-    buffer.share();
-    void root.then(() => buffer.giveBack());
+  #write(piece: Uint8Array, at: number): void {
+    try {
+      this.#target?.write(piece, at);
+    } catch (error) {
+      if (!isFull(error) || !this.#options.makeRoom()) throw error;
+      this.#target?.write(piece, at);
+    }
   }
 
   /** Whether all bytes of the chunk came, and no more. */
@@ -167,15 +184,21 @@ export class DiskChunkWriter implements ChunkWriter {
     try {
       return work();
     } catch (error) {
-      this.discard();
-      throw this.#options.userError(error);
+      throw this.#refused(error);
     }
+  }
+
+  #refused(error: unknown): Error {
+    this.discard();
+    return this.#options.userError(error);
   }
 }
 
 /** Where a chunk is written to. */
 interface Target {
   write(bytes: Uint8Array, at: number): void;
+  /** See `Region.lend`. */
+  lend(at: number): LentPlace | null;
   /** The chunk was right. */
   keep(): "growing" | "own";
   drop(): void;
@@ -186,6 +209,7 @@ function targetOf({ claim, disk, path }: ChunkWriterOptions): Target {
   if (!region) return new OwnFile(disk, path);
   return {
     write: (bytes, at) => region.write(bytes, at),
+    lend: (at) => region.lend(at),
     keep: () => {
       region.release(true);
       return "growing";
@@ -207,6 +231,10 @@ class OwnFile implements Target {
 
   write(bytes: Uint8Array, at: number): void {
     this.#file.write(bytes, at);
+  }
+
+  lend(): null {
+    return null;
   }
 
   keep(): "own" {

@@ -336,23 +336,25 @@ export class TcpStream implements ByteStream {
     return buffer.subarray(0, count);
   }
 
-  /** A TLS record brings 16 KiB at most: the ones that follow at once are taken along. */
   async readInto(into: Uint8Array): Promise<number> {
     if (this.#isReadEnded) return 0;
+    this.#isLent = true;
+    const filled = await this.#guard(() => this.#fill(into));
+    this.#isLent = false;
+    this.#closeIfEnded();
+    await turnAfter(filled);
+    return filled;
+  }
+
+  /** A TLS record brings 16 KiB at most: the ones that follow at once are taken along. */
+  async #fill(into: Uint8Array): Promise<number> {
     const patience = performance.now() + gatherMs;
     let filled = 0;
-    this.#isLent = true;
-    while (filled < into.length && performance.now() < patience) {
-      const count = await this.#guard(() => this.#conn.read(into.subarray(filled)));
-      if (count === null) {
-        this.#isReadEnded = true;
-        this.#closeIfEnded();
-        break;
-      }
-      filled += count;
-      await turnAfter(count);
-    }
-    this.#isLent = false;
+    do {
+      const count = await this.#conn.read(into.subarray(filled));
+      this.#isReadEnded = count === null;
+      filled += count ?? 0;
+    } while (!this.#isReadEnded && filled < into.length && performance.now() < patience);
     return filled;
   }
 

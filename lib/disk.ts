@@ -26,6 +26,8 @@ export interface FileState {
   /** Milliseconds since 1970. */
   modified: number;
   stamp: Stamp;
+  /** The file's number on its file system; 0 where the system doesn't tell. */
+  inode: number;
   /** Names that the file has; 0 where the system doesn't tell. */
   links: number;
 }
@@ -244,8 +246,9 @@ export function isForbidden(error: unknown): boolean {
 
 function stateOf(info: Deno.FileInfo): FileState {
   const modified = info.mtime?.getTime() ?? 0;
-  const stamp = `${info.size} ${modified} ${info.ino ?? 0}`;
-  return { kind: kindOf(info), size: info.size, modified, stamp, links: info.nlink ?? 0 };
+  const inode = info.ino ?? 0;
+  const stamp = `${info.size} ${modified} ${inode}`;
+  return { kind: kindOf(info), size: info.size, modified, stamp, inode, links: info.nlink ?? 0 };
 }
 
 function kindOf(entry: { isFile: boolean; isDirectory: boolean }): FileState["kind"] {

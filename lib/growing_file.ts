@@ -5,7 +5,8 @@
  * Two sources may send one chunk at the same time. The first to begin has the claim on its region, so that nobody's
  * wrong bytes get among another's right ones. A region counts once its chunk was found right, `whole`.
  */
-import type { Disk, DiskFile } from "./disk.ts";
+import { denoDisk, type Disk, type DiskFile } from "./disk.ts";
+import { ClaimedRegion, type Region } from "./region.ts";
 
 /** How many bytes may be here and not be on their way to the platter. */
 const syncBytes = 64 * 1024 * 1024;
@@ -14,7 +15,9 @@ export class GrowingFile {
   readonly path: string;
   readonly #disk: Disk;
   readonly #file: DiskFile;
-  readonly #claims = new Map<number, Region>();
+  /** By which other threads, who know the real disk only, are sure of the file; 0 where they can't be. */
+  readonly #inode: number;
+  readonly #claims = new Map<number, ClaimedRegion>();
   readonly #whole = new Set<number>();
   #unsyncedBytes = 0;
   #syncing: Promise<void> | null = null;
@@ -25,6 +28,7 @@ export class GrowingFile {
     this.#disk = disk;
     this.path = path;
     this.#file = file;
+    this.#inode = disk === denoDisk ? file.state().inode : 0;
   }
 
   /** A new one. Throws if there can't be a file at `path`. */
@@ -65,9 +69,15 @@ export class GrowingFile {
     return this.#newClaim(chunk, offset);
   }
 
-  /** As `claim`, and takes the region away from whoever has it: for a chunk that is held elsewhere. */
-  seize(chunk: number, offset: number): Region {
-    return this.#newClaim(chunk, offset);
+  /**
+   * As `claim`, and takes the region away from whoever has it: for a chunk that is held elsewhere. Resolves when
+   * nobody else writes there any more.
+   */
+  async seize(chunk: number, offset: number): Promise<Region> {
+    const former = this.#claims.get(chunk);
+    const region = this.#newClaim(chunk, offset);
+    await former?.allGivenBack();
+    return region;
   }
 
   /** Fills `into` from `offset` on; returns fewer bytes only at the end of the file. */
@@ -119,33 +129,35 @@ export class GrowingFile {
     }
   }
 
-  #newClaim(chunk: number, offset: number): Region {
-    const region: Region = {
+  #newClaim(chunk: number, offset: number): ClaimedRegion {
+    const isValid = () => this.#isOpen && this.#claims.get(chunk) === claim;
+    const claim = new ClaimedRegion({
       write: (bytes, at) => {
-        if (this.#isOpen && this.#claims.get(chunk) === region) this.#write(bytes, offset + at);
+        if (isValid()) this.#write(bytes, offset + at);
       },
-      release: (isRight) => {
-        if (this.#claims.get(chunk) !== region) return;
+      place: (at) => {
+        if (!isValid() || this.#inode === 0) return null;
+        return { path: this.path, inode: this.#inode, offset: offset + at };
+      },
+      onWritten: (bytes) => this.#noteWritten(bytes),
+      onReleased: (isRight) => {
+        if (this.#claims.get(chunk) !== claim) return;
         this.#claims.delete(chunk);
         if (isRight) this.#whole.add(chunk);
       },
-    };
-    this.#claims.set(chunk, region);
-    return region;
+    });
+    this.#claims.set(chunk, claim);
+    return claim;
   }
 
   #write(bytes: Uint8Array, offset: number): void {
     this.#file.write(bytes, offset);
+    this.#noteWritten(bytes.length);
+  }
+
+  #noteWritten(bytes: number): void {
     this.#usedAt = performance.now();
-    this.#unsyncedBytes += bytes.length;
+    this.#unsyncedBytes += bytes;
     if (this.#unsyncedBytes >= syncBytes) this.syncAhead();
   }
-}
-
-/** Where one chunk is written to. */
-export interface Region {
-  /** Bytes at their offset within the chunk. Throws when the disk refuses. */
-  write(bytes: Uint8Array, at: number): void;
-  /** The chunk has ended, and was right or not. */
-  release(isRight: boolean): void;
 }

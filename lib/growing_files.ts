@@ -6,7 +6,7 @@ import { type BegunFile, isComplete, isOnlyGrown } from "./begun_file.ts";
 import { hasBit, setBit } from "./bitfield.ts";
 import { ChunkSpill } from "./chunk_spill.ts";
 import { blockBytes } from "./constants.ts";
-import { GrowingFile, type Region } from "./growing_file.ts";
+import { GrowingFile } from "./growing_file.ts";
 import {
   chunkCountOf,
   chunkLeavesOf,
@@ -17,6 +17,7 @@ import {
 } from "./manifest.ts";
 import { rootOf, TreeHasher } from "./merkle.ts";
 import { nextTurn } from "./next_turn.ts";
+import type { Region } from "./region.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
 
 /** Files of several chunks, open at the same time; chunks of others come in files of their own. */
@@ -199,7 +200,7 @@ async function verifyGrown(begun: BegunFile, growing: GrowingFile): Promise<numb
   const found: number[] = [];
   for (let chunk = 0; chunk < chunkCountOf(manifest.length); chunk++) {
     if (hasBit(held, chunk) || !await isRight(begun, chunk, growing)) continue;
-    growing.seize(chunk, 0).release(true);
+    growing.claim(chunk, 0)?.release(true);
     found.push(chunk);
   }
   return found;

@@ -48,7 +48,7 @@ export const permissions: Record<string, string[]> = {
 };
 
 /** Modules that threads run, which the compiler doesn't see. */
-const workers: Record<string, string[]> = { peer: ["lib/hash_worker.ts", "lib/scan_worker.ts"] };
+const workers: Record<string, string[]> = { peer: ["lib/piece_worker.ts", "lib/scan_worker.ts"] };
 
 if (import.meta.main) Deno.exit(await main());
 

@@ -2,13 +2,15 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { type ChunkWriterOptions, DiskChunkWriter } from "../lib/chunk_writer.ts";
 import { denoDisk } from "../lib/disk.ts";
-import { HashPool } from "../lib/hash_pool.ts";
+import { GrowingFile } from "../lib/growing_file.ts";
 import { rootOf } from "../lib/merkle.ts";
+import { PiecePool } from "../lib/piece_pool.ts";
+import type { Region } from "../lib/region.ts";
 import { faultyDisk } from "./faulty_disk.ts";
 import { inDirectory, namesIn, sample } from "./store_fixture.ts";
 
-/** Without threads: what they do `hash_pool_test.ts` tests. */
-const hashes = new HashPool({ threads: 0 });
+/** Without threads: what they do `piece_pool_test.ts` tests. */
+const pieces = new PiecePool({ threads: 0 });
 
 Deno.test("DiskChunkWriter writes the same whatever the slices", () =>
   inDirectory(async (path) => {
@@ -86,10 +88,73 @@ Deno.test("DiskChunkWriter makes no file before there is something to write", ()
     return Promise.resolve();
   }));
 
+Deno.test("DiskChunkWriter has other threads write to its region, and writes itself what they can't", () =>
+  inDirectory(async (path) => {
+    const threads = new PiecePool({ threads: 1, always: true });
+    try {
+      const bytes = sample(1_800_000);
+      // At first no thread runs, later none finds the file.
+      for (const round of ["here", "there", "there", "moved"]) {
+        const growing = GrowingFile.create(denoDisk, `${path}/growing`);
+        if (round === "moved") Deno.renameSync(growing.path, `${path}/moved`);
+        const claim = () => growing.claim(0, 1000);
+        const writer = new DiskChunkWriter({
+          ...optionsFor(path, bytes),
+          pieces: threads,
+          claim,
+          onVerified: () => {},
+        });
+        for (let at = 0; at < bytes.length; at += 100_000) {
+          writer.write(bytes.subarray(at, at + 100_000));
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+        assertEquals(await writer.finish(), "stored");
+        assert(growing.has(0));
+        const written = new Uint8Array(bytes.length);
+        assertEquals(growing.read(written, 1000), bytes.length);
+        assert(written.every((byte, index) => byte === bytes[index]));
+        growing.drop();
+      }
+    } finally {
+      threads.close();
+    }
+  }));
+
+Deno.test("DiskChunkWriter tells at the end when neither another thread nor it can write", () =>
+  inDirectory(async (path) => {
+    const threads = new PiecePool({ threads: 1, always: true });
+    try {
+      const bytes = sample(600_000);
+      const stuck: Region = {
+        lend: () => ({ path: `${path}/nothing`, inode: 1, offset: 0, giveBack: () => {} }),
+        write: () => {
+          throw new Error("refused");
+        },
+        release: () => {},
+      };
+      const endings: unknown[] = [];
+      for (let round = 0; round < 50 && endings.length === 0; round++) {
+        const options = { ...optionsFor(path, bytes), pieces: threads, claim: () => stuck };
+        const writer = new DiskChunkWriter(options);
+        try {
+          writer.write(bytes.subarray(0, 550_000));
+        } catch {
+          // No thread runs as yet.
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          continue;
+        }
+        endings.push(await assertRejects(() => writer.finish(), Error, "told: refused"));
+      }
+      assertEquals(endings.length, 1);
+    } finally {
+      threads.close();
+    }
+  }));
+
 function optionsFor(path: string, bytes: Uint8Array): ChunkWriterOptions {
   return {
     disk: denoDisk,
-    hashes,
+    pieces,
     path: `${path}/incoming`,
     length: bytes.length,
     leafCount: 64,

@@ -1,15 +1,16 @@
 /**
- * Hashes pieces of chunks on other threads, while this one reads and writes.
+ * Hashes pieces of chunks, and writes them where they belong, on other threads, while this one reads from the network.
  *
  * A piece lies in memory that all threads see, so that nothing is copied and nothing changes hands. Threads are
- * started, and used, while so much comes that hashing it would keep this one busy; less of it costs less here than it
- * takes to hand it over, the more so on a machine whose cores all have work. A piece that no thread can take soon is
- * hashed here, at once: so nothing ever waits for a thread to start, nothing piles up, and a thread that fails costs
- * time but no result.
+ * started, and used, while so much comes that it would keep this one busy; less of it costs less here than it takes to
+ * hand it over, the more so on a machine whose cores all have work. A piece that no thread can take soon is hashed here,
+ * at once: so nothing ever waits for a thread to start, nothing piles up, and a thread that fails costs time but no
+ * result.
  */
 import { Worker } from "node:worker_threads";
-import type { HashJob } from "./hash_worker.ts";
 import { rootOf } from "./merkle.ts";
+import type { PieceAnswer, PieceJob } from "./piece_worker.ts";
+import type { LentPlace } from "./region.ts";
 import type { SharedBytes } from "./write_buffers.ts";
 
 /** Pieces that a thread may have before it: enough that it never rests, few enough to be done soon. */
@@ -17,53 +18,62 @@ const maxQueuedPieces = 24;
 
 const maxThreads = 8;
 
-/** Pieces as short as this are hashed at once: handing them over would take as long. */
+/** Pieces as short as this are hashed here: handing them over would take as long. */
 const shortBytes = 64 * 1024;
 
 /** How fast pieces come is looked at every so many bytes. */
 const stepBytes = 24 * 1024 * 1024;
 
-/** 150 MiB/s: hashing takes an eighth of a thread's time. */
+/** 150 MiB/s: hashing and writing take a fifth of a thread's time. */
 const fastStepMs = 160;
 
 /** One core is busy with the network and the disk. */
 const defaultThreads = Math.min(Math.max(navigator.hardwareConcurrency - 1, 1), maxThreads);
 
-interface Waiting {
+/** A piece that a thread has to do with. */
+interface Task {
   piece: SharedBytes;
   leafCount: number;
-  resolve: (root: Uint8Array) => void;
+  place: LentPlace | null;
 }
 
-export interface HashPoolOptions {
+interface Waiting extends Task {
+  resolve: (answer: PieceAnswer) => void;
+}
+
+export interface PiecePoolOptions {
   threads?: number;
   /** Whether threads are used however little there is to hash. */
   always?: boolean;
 }
 
-export class HashPool {
+export class PiecePool {
   readonly #threadCount: number;
   readonly #always: boolean;
-  readonly #threads: HashThread[] = [];
+  readonly #threads: PieceThread[] = [];
   #isFast = false;
   #steppedAt = -Infinity;
   #steppedBytes = 0;
   #isClosed = false;
 
-  constructor({ threads = defaultThreads, always = false }: HashPoolOptions = {}) {
+  constructor({ threads = defaultThreads, always = false }: PiecePoolOptions = {}) {
     this.#threadCount = threads;
     this.#always = always;
   }
 
   /**
-   * The root of the piece's tree, padded to `leafCount` leaves: at once, or as a promise that never rejects. Until
-   * then the piece may not be changed. `piece` is the beginning of its buffer.
+   * Has the piece hashed, padded to `leafCount` leaves: returns the root if that was done here at once, and nothing is
+   * written then; else a promise that never rejects, and until then the piece may not be changed. `lend`: where a thread
+   * may write it, called only if one takes the piece. `piece` is the beginning of its buffer.
    */
-  hash(piece: SharedBytes, leafCount: number): Uint8Array | Promise<Uint8Array> {
+  take(
+    piece: SharedBytes,
+    { leafCount, lend }: { leafCount: number; lend: () => LentPlace | null },
+  ): Uint8Array | Promise<PieceAnswer> {
     if (piece.length <= shortBytes) return rootOf(piece, leafCount);
     this.#count(piece.length);
     const thread = this.#isFast || this.#always ? this.#freeThread() : null;
-    return thread ? thread.hash(piece, leafCount) : rootOf(piece, leafCount);
+    return thread ? thread.take({ piece, leafCount, place: lend() }) : rootOf(piece, leafCount);
   }
 
   /** Ends the threads. What they leave undone is done here. */
@@ -82,7 +92,7 @@ export class HashPool {
   }
 
   /** The one with the least to do. */
-  #freeThread(): HashThread | null {
+  #freeThread(): PieceThread | null {
     this.#startAnother();
     const [least] = this.#threads.filter((thread) => thread.isReady)
       .sort((a, b) => a.queueLength - b.queueLength);
@@ -95,19 +105,19 @@ export class HashPool {
     const isEnough = this.#threads.some(({ isReady, queueLength }) =>
       !isReady || queueLength === 0
     );
-    if (!isEnough) this.#threads.push(new HashThread());
+    if (!isEnough) this.#threads.push(new PieceThread());
   }
 }
 
-class HashThread {
+class PieceThread {
   readonly #worker: Worker;
   readonly #queue: Waiting[] = [];
   #state: "starting" | "ready" | "ended" = "starting";
 
   constructor() {
-    this.#worker = new Worker(new URL("./hash_worker.ts", import.meta.url));
+    this.#worker = new Worker(new URL("./piece_worker.ts", import.meta.url));
     this.#worker.on("online", () => this.#state = "ready");
-    this.#worker.on("message", (root: Uint8Array) => this.#answer(root));
+    this.#worker.on("message", (answer: PieceAnswer) => this.#finish(answer));
     this.#worker.on("error", () => this.end());
     this.#worker.unref();
   }
@@ -120,27 +130,41 @@ class HashThread {
     return this.#queue.length;
   }
 
-  hash(piece: SharedBytes, leafCount: number): Promise<Uint8Array> {
+  take(task: Task): Promise<PieceAnswer> {
     // Only while it owes something does it keep the program from ending.
     if (this.#queue.length === 0) this.#worker.ref();
     return new Promise((resolve) => {
-      this.#queue.push({ piece, leafCount, resolve });
-      const job: HashJob = { buffer: piece.buffer, length: piece.length, leafCount };
-      this.#worker.postMessage(job);
+      this.#queue.push({ ...task, resolve });
+      this.#worker.postMessage(jobOf(task));
     });
-  }
-
-  #answer(root: Uint8Array): void {
-    this.#queue.shift()?.resolve(root);
-    if (this.#queue.length === 0) this.#worker.unref();
   }
 
   end(): void {
     if (this.#state === "ended") return;
     this.#state = "ended";
-    void this.#worker.terminate();
-    for (const { piece, leafCount, resolve } of this.#queue.splice(0)) {
-      resolve(rootOf(piece, leafCount));
+    // As long as it runs it may still write.
+    void this.#worker.terminate().catch(() => {}).then(() => this.#finishAll());
+  }
+
+  #finishAll(): void {
+    for (const { piece, leafCount } of [...this.#queue]) {
+      this.#finish({ root: rootOf(piece, leafCount), isWritten: false });
     }
   }
+
+  #finish(answer: PieceAnswer): void {
+    const waiting = this.#queue.shift();
+    if (!waiting) return;
+    const { piece, place, resolve } = waiting;
+    place?.giveBack(answer.isWritten ? piece.length : 0);
+    resolve(answer);
+    if (this.#queue.length === 0) this.#worker.unref();
+  }
+}
+
+function jobOf({ piece, leafCount, place }: Task): PieceJob {
+  const job = { buffer: piece.buffer, length: piece.length, leafCount };
+  if (!place) return { ...job, place };
+  const { path, inode, offset } = place;
+  return { ...job, place: { path, inode, offset } };
 }
