@@ -271,13 +271,15 @@ export class DirectoryStore implements ChunkStore {
       }
     }
     const begun = this.#chunks.begun(digest);
-    const isGrown = begun?.growing?.has(part.chunk);
+    const grown = begun?.growing?.has(part.chunk) ? begun.growing : null;
     const stamp = begun?.stamps.get(part.chunk);
-    if (!begun || !isGrown && stamp === undefined) {
+    if (!begun || !grown && stamp === undefined) {
       throw failure ?? new Error("Cannot read a chunk: it isn't held");
     }
     const { offset, into } = partOf(begun.manifest.length, part);
-    if (stamp === undefined) return begun.growing?.read(into, offset) ?? 0;
+    // It is open, while a chunk's own file would have to be opened.
+    const count = grown?.read(into, offset) ?? 0;
+    if (stamp === undefined || count === into.length) return count;
     try {
       const path = this.#chunks.pathOf(digest, part.chunk);
       return this.#readPart(path, stamp, { offset: part.offset, into });
