@@ -45,6 +45,8 @@ const maxGuesses = 4;
 const guessMs = 250;
 /** How long one who had nothing is not asked again because he wants the file himself. */
 const uselessMs = 10_000;
+/** How long one is not asked again who had nothing, time after time, in spite of the tracker's word. */
+const contradictedMs = { first: 2000, last: 32_000 };
 /** How often the tracker is asked for holders without a source; and with some: soon, for those that began with us. */
 const locateMs = { alone: 1000, first: 250, last: 10_000 };
 const reconnectMs = 5000;
@@ -74,7 +76,7 @@ export interface Swarm {
 }
 
 export interface DownloadTaskOptions {
-  /** `manifest`: only enough to share the chunks that are here. */
+  /** `manifest`: only enough to share the chunks that are here. It fails as soon as no holder has one to give. */
   goal?: "file" | "manifest";
 }
 
@@ -85,8 +87,8 @@ interface SourceRecord extends ManifestSource {
   byLink: Map<PeerLink, number>;
   /** Chunks that came, by the kind of path, on links that have ended. */
   byVia: Map<Via, number>;
-  /** When it was of no use, on a link that may be open still. */
-  left: { link: PeerLink; at: number } | null;
+  /** When it was last of no use, and how many times it was, on a link that may be open still. */
+  left: { link: PeerLink; at: number; times: number } | null;
 }
 
 export class DownloadTask implements DownloadHandle {
@@ -311,6 +313,7 @@ export class DownloadTask implements DownloadHandle {
     });
     this.#isLocating = false;
     if (this.isEnded) return;
+    if (this.#goal === "manifest" && this.#areAllContradicted(rows)) return this.#failForNone();
     this.#approachSome(rows);
     this.#locateAgain();
   }
@@ -349,6 +352,7 @@ export class DownloadTask implements DownloadHandle {
     const peer = encodeId(row.peer);
     const known = this.#sources.get(peer);
     if (peer === this.#swarm.self || known?.link || this.#isOfAnotherLength(known)) return false;
+    if (this.#isContradicted(known)) return false;
     const now = this.#swarm.clock.now();
     const link = this.#swarm.linkTo(peer);
     const askedAt = this.#askedAt.get(peer) ?? -Infinity;
@@ -358,6 +362,20 @@ export class DownloadTask implements DownloadHandle {
     if (link) this.addSource(link, row.complete ? this.#presumedBits() : null);
     else this.#introduce(row.peer);
     return true;
+  }
+
+  /** The tracker's word is news to whoever had nothing before it, so the first time counts for nothing. */
+  #isContradicted(record: SourceRecord | undefined): boolean {
+    if (!record?.left || record.left.times < 2) return false;
+    const { at, times } = record.left;
+    const pauseMs = Math.min(contradictedMs.first * 2 ** (times - 2), contradictedMs.last);
+    return this.#swarm.clock.now() - at < pauseMs;
+  }
+
+  #areAllContradicted(rows: readonly HolderRow[]): boolean {
+    const isContradicted = ({ peer }: HolderRow) =>
+      this.#isContradicted(this.#sources.get(encodeId(peer)));
+    return rows.length > 0 && rows.every(isContradicted);
   }
 
   #introduce(peer: Uint8Array): void {
@@ -371,6 +389,11 @@ export class DownloadTask implements DownloadHandle {
     this.#fail(new UserError("unreachable", text));
   }
 
+  #failForNone(): void {
+    const text = `nobody who is said to have "${displayName(this.#file.name)}" has it`;
+    this.#fail(new UserError("notFound", text));
+  }
+
   #liveSources(): number {
     let count = 0;
     for (const { link } of this.#sources.values()) if (link) count++;
@@ -379,10 +402,12 @@ export class DownloadTask implements DownloadHandle {
 
   #forgetSource(record: SourceRecord): void {
     this.#input({ type: "source-left", source: record.peer });
-    if (record.link) record.left = { link: record.link, at: this.#swarm.clock.now() };
+    const times = (record.left?.times ?? 0) + 1;
+    if (record.link) record.left = { link: record.link, at: this.#swarm.clock.now(), times };
     record.link?.loseInterest(this.digest);
     record.link = null;
     this.#search.askNext();
+    if (this.#liveSources() === 0) void this.#locate();
   }
 
   #isOfAnotherLength(record: SourceRecord | undefined): boolean {

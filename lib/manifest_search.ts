@@ -55,9 +55,10 @@ export class ManifestSearch<Source extends ManifestSource> {
     this.#ask(1);
   }
 
-  /** Asks another without waiting for the one that was asked. */
+  /** Asks another without waiting for the one that was asked, or whoever comes next if there is nobody. */
   askNext(): void {
-    if (!this.#next(this.#live())) return;
+    const live = this.#live();
+    if (live.length > 0 && !this.#next(live)) return;
     this.#timer?.cancel();
     this.#timer = null;
     this.#ask(1);

@@ -3,6 +3,7 @@
  * It knows the store, the tracker, the connector and the links only by their interfaces, so that whole swarms run
  * in memory under a virtual clock.
  */
+import { Adoptions } from "./adoptions.ts";
 import { countBits, isFull } from "./bitfield.ts";
 import { Catalogue } from "./catalogue.ts";
 import { Connector, type Traversal } from "./connector.ts";
@@ -75,7 +76,7 @@ export class PeerNode implements PeerControl {
   readonly #links = new LinkTable();
   /** By digest: the running ones, and those that ended, for `status`. */
   readonly #downloads = new Map<string, Task>();
-  readonly #adoptions = new Map<string, DownloadTask>();
+  readonly #adoptions: Adoptions;
   readonly #waitingSmall: DownloadTask[] = [];
   /** Null if the store can't take files in whole. */
   readonly #small: SmallDownloads | null;
@@ -98,6 +99,11 @@ export class PeerNode implements PeerControl {
     this.#limits = new TransferLimits(options.clock, options.rates);
     this.#proofs = new LengthProofs(options.store);
     this.#small = this.#newSmallDownloads(options.store);
+    this.#adoptions = new Adoptions({
+      swarm: this.#swarm(),
+      list: () => this.list(),
+      isDownloading: (digest) => this.#runningDownload(digest) !== undefined,
+    });
     if (options.onNotice) this.#listeners.push(options.onNotice);
     this.#connector = new Connector({
       ...options,
@@ -138,8 +144,9 @@ export class PeerNode implements PeerControl {
   }
 
   download(file: ListedFile): Download {
-    const known = this.#downloads.get(file.digest);
-    if (known && !known.isEnded) return known;
+    const known = this.#runningDownload(file.digest);
+    if (known) return known;
+    this.#adoptions.cancel(file.digest);
     const isSmall = file.chunks === 1 && this.#small !== null;
     const task = isSmall ? this.#small.download(file) : this.#startTask(file);
     this.#downloads.delete(file.digest);
@@ -358,12 +365,16 @@ export class PeerNode implements PeerControl {
 
   #taskOf(digest: Uint8Array): Task | undefined {
     const hex = digest.toHex();
-    const download = this.#downloads.get(hex);
-    return download && !download.isEnded ? download : this.#adoptions.get(hex);
+    return this.#runningDownload(hex) ?? this.#adoptions.taskOf(hex);
+  }
+
+  #runningDownload(digest: string): Task | undefined {
+    const download = this.#downloads.get(digest);
+    return download?.isEnded ? undefined : download;
   }
 
   #tasks(): Task[] {
-    const all = [...this.#downloads.values(), ...this.#adoptions.values()];
+    const all = [...this.#downloads.values(), ...this.#adoptions.tasks()];
     return all.filter((task) => !task.isEnded);
   }
 
@@ -471,31 +482,18 @@ export class PeerNode implements PeerControl {
   /** Incomplete files that need no more than a manifest, or nothing more at all. */
   async #adopt(): Promise<void> {
     const partials = this.#options.store.partials();
-    const orphans = partials.filter(({ manifest }) => manifest === null);
     for (const { manifest, held } of partials) {
       if (!manifest || !isFull(held, chunkCountOf(manifest.length))) continue;
       if (!this.#taskOf(manifest.digest)) await this.#combine(manifest);
     }
-    if (orphans.length === 0) return;
-    const listed = new Map((await this.list()).map((file) => [file.digest, file]));
-    for (const { digest } of orphans) {
-      const file = listed.get(digest.toHex());
-      if (file && !this.#taskOf(digest)) this.#adoptOne(file);
-    }
+    const orphans = partials.filter(({ manifest }) => manifest === null);
+    await this.#adoptions.seek(orphans.map(({ digest }) => digest));
   }
 
   /** All chunks were there at the start: the peer was ended just before it combined them. */
   async #combine(manifest: Manifest): Promise<void> {
     const path = await this.#options.store.combine(manifest.digest);
     this.#noteCombined(manifest, path);
-  }
-
-  /** Asks whoever has the file for the manifest of chunks that came without one, so that they can be shared. */
-  #adoptOne(file: ListedFile): void {
-    const task = new DownloadTask(file, this.#swarm(), { goal: "manifest" });
-    this.#adoptions.set(file.digest, task);
-    void task.done.then(() => this.#adoptions.delete(file.digest));
-    void task.start();
   }
 
   #notify(level: Notice["level"], text: string): void {

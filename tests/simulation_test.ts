@@ -32,6 +32,11 @@ const regressions: { seed: number; steps: number; found: string }[] = [
     found: "two that want a file and have nothing of it asking each other without end",
   },
   {
+    seed: 1_064_118,
+    steps: 60,
+    found: "a chunk without a manifest for which somebody who has none was asked without end",
+  },
+  {
     seed: 2_004_386,
     steps: 60,
     found: "a path doubted, and given up for another, before an answer could come that took 1.8 s",
