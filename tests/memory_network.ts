@@ -74,31 +74,56 @@ function inOneTurn(work: () => void): Promise<void> {
   return promise;
 }
 
+export interface VirtualClockOptions {
+  wallStartMs?: number;
+  /**
+   * All that happens is this clock's timers and promises: then many timers fire in one turn of the event loop, which is
+   * several times as fast.
+   */
+  isPure?: boolean;
+  /** Timers armed and fired and looks at the clock, within one of its seconds: whoever takes more spins. */
+  maxStepsPerSecond?: number;
+}
+
 interface ArmedTimer {
   dueMs: number;
   order: number;
   callback: () => void;
 }
 
-/** A clock that stands still until `advance`. */
+/**
+ * A clock that stands still until `advance`. The step too many, within a second, throws where it is taken, and so does
+ * every one after it: what spins ends, by promises or by timers, and `advance`, `run` and `until` tell where it was. Only
+ * what neither arms a timer nor looks at the clock, or catches what it throws and goes on, spins unseen.
+ */
 export class VirtualClock implements Clock {
   #nowMs = 0;
   #armed = 0;
   readonly #wallStartMs: number;
   readonly #isPure: boolean;
+  readonly #maxStepsPerSecond: number;
+  /** The second that `#steps` were taken in. */
+  #second = 0;
+  #steps = 0;
+  /** Set for good at the step too many. */
+  #spin: Error | null = null;
   /** Sorted by due time, then by order of arming. */
   readonly #timers: ArmedTimer[] = [];
 
-  /**
-   * `isPure` says that all that happens is this clock's timers and promises: then many timers fire in one turn of the
-   * event loop, which is several times as fast.
-   */
-  constructor({ wallStartMs = Date.UTC(2026, 0, 1), isPure = false } = {}) {
+  constructor(options: VirtualClockOptions = {}) {
+    const { wallStartMs = Date.UTC(2026, 0, 1), isPure = false } = options;
     this.#wallStartMs = wallStartMs;
     this.#isPure = isPure && runMicrotasks !== undefined;
+    this.#maxStepsPerSecond = options.maxStepsPerSecond ?? Infinity;
   }
 
   now(): number {
+    this.#step();
+    return this.#nowMs;
+  }
+
+  /** The same for whoever watches, which is no step. */
+  get reading(): number {
     return this.#nowMs;
   }
 
@@ -107,6 +132,7 @@ export class VirtualClock implements Clock {
   }
 
   setTimer(delayMs: number, callback: () => void): Timer {
+    this.#step();
     const timer = { dueMs: this.#nowMs + Math.max(0, delayMs), order: this.#armed++, callback };
     this.#timers.splice(this.#placeOf(timer), 0, timer);
     return { cancel: () => this.#cancel(timer) };
@@ -154,6 +180,7 @@ export class VirtualClock implements Clock {
     } else {
       for (; fireNext(); fired++) await settle();
     }
+    if (this.#spin) throw this.#spin;
     return fired;
   }
 
@@ -162,8 +189,21 @@ export class VirtualClock implements Clock {
     if (timer === undefined || timer.dueMs > targetMs) return false;
     this.#timers.shift();
     this.#nowMs = timer.dueMs;
+    this.#step();
     timer.callback();
     return true;
+  }
+
+  #step(): void {
+    if (this.#spin) throw this.#spin;
+    const second = Math.floor(this.#nowMs / 1000);
+    if (second !== this.#second) this.#steps = 0;
+    this.#second = second;
+    if (++this.#steps <= this.#maxStepsPerSecond) return;
+    this.#spin = new Error(
+      `Cannot go on: over ${this.#maxStepsPerSecond} steps in second ${second}`,
+    );
+    throw this.#spin;
   }
 
   #placeOf(timer: ArmedTimer): number {

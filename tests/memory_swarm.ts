@@ -17,6 +17,7 @@ import {
   type MemoryNetworkOptions,
   SeededRandom,
   VirtualClock,
+  type VirtualClockOptions,
 } from "./memory_network.ts";
 import { MemoryStore } from "./memory_store.ts";
 import { seededIdentity } from "./seeded_identity.ts";
@@ -64,8 +65,7 @@ export interface Assembly {
 
 export interface MemorySwarmOptions extends Partial<MemoryNetworkOptions> {
   seed?: number;
-  /** As for `VirtualClock`. */
-  isPure?: boolean;
+  time?: VirtualClockOptions;
 }
 
 export class MemorySwarm {
@@ -78,8 +78,8 @@ export class MemorySwarm {
   trackerEndpoints: MemoryEndpoint[] = [];
   #peers = 0;
 
-  constructor({ seed = 1, isPure = false, ...network }: MemorySwarmOptions = {}) {
-    this.clock = new VirtualClock({ isPure });
+  constructor({ seed = 1, time = {}, ...network }: MemorySwarmOptions = {}) {
+    this.clock = new VirtualClock(time);
     this.#seed = seed;
     this.#trackerIdentity = this.identity(0);
     this.network = new MemoryNetwork({ latencyMs: 5, ...network, clock: this.clock });

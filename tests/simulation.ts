@@ -4,7 +4,7 @@
  *
  * Trouble: at every step users and fate do something (`troubles`), time passes, and what must always hold is
  * checked: no wrong byte in a complete file, nothing announced that isn't held, no honest peer dropped by another,
- * bounded numbers of connections and timers.
+ * bounded numbers of connections and timers. A process that spins, so that time stands still, ends the run.
  *
  * Recovery: the faults end, everybody starts again and asks for what was wanted. All that honest peers hold
  * between them must be complete within `recoveryMs`.
@@ -19,8 +19,9 @@ import { heartbeatMs } from "../lib/constants.ts";
 import type { ListedFile } from "../lib/control.ts";
 import { messageOf } from "../lib/errors.ts";
 import { chunkCountOf } from "../lib/manifest.ts";
+import type { Clock } from "../lib/ports.ts";
 import type { TransferRates } from "../lib/transfer_limits.ts";
-import { SeededRandom } from "./memory_network.ts";
+import { SeededRandom, settle } from "./memory_network.ts";
 import { MemorySwarm } from "./memory_swarm.ts";
 import { type Running, SimulationMachine } from "./simulation_machine.ts";
 import { ProcessClock } from "./simulation_process.ts";
@@ -39,6 +40,8 @@ const fileLengths = [0, 1, 16_384, 100_000, 262_144, 262_145, 700_000, maxFileBy
 /** Of one process: far more than any run needs, far fewer than a machine that spins. */
 const maxConnectionsPerPeer = 64;
 const maxTimersArmed = 512;
+/** Of all together, as `VirtualClock` counts them; no run was seen to take more than 7,000. */
+const maxStepsPerSecond = 100_000;
 const maxTimersPerSecond = 5000;
 const maxTimersAtRest = 24;
 const maxConnectionsAtRest = 1;
@@ -48,6 +51,8 @@ export interface SimulationOptions {
   steps: number;
   /** Hears what happens, for a replay. */
   onLog?(line: string): void;
+  /** A mistake to be found: called in the midst, with a peer's clock. */
+  sabotage?(clock: Clock): void;
 }
 
 export interface SimulationReport {
@@ -76,6 +81,8 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   } catch (error) {
     simulation.violate(`thrown: ${stackOf(error)}`);
   } finally {
+    // What ended with a spinning process is rejected a moment later.
+    await settle();
     globalThis.removeEventListener("unhandledrejection", onRejection);
   }
   return simulation.report();
@@ -100,7 +107,7 @@ class Simulation {
     this.#random = new SeededRandom(options.seed);
     this.#swarm = new MemorySwarm({
       seed: options.seed,
-      isPure: true,
+      time: { isPure: true, maxStepsPerSecond },
       latencyMs: this.pick([0, 1, 20, 150]),
       bytesPerSecond: this.pick([Infinity, 10_000_000, 1_000_000]),
     });
@@ -112,6 +119,7 @@ class Simulation {
     for (const machine of this.#machines) void machine.start();
     await this.#swarm.clock.advance(2000);
     for (let file = 0; file < startFiles; file++) this.#log(addFile(this));
+    this.#options.sabotage?.(this.#machines[0]!.running!.clock);
     for (let step = 0; step < this.#options.steps; step++) {
       this.#log(this.#trouble(step)(this));
       await this.#swarm.clock.advance(this.#pauseMs());
@@ -127,7 +135,7 @@ class Simulation {
       seed: this.#options.seed,
       violations: this.#violations,
       completed: this.#completed,
-      virtualSeconds: this.#swarm.clock.now() / 1000,
+      virtualSeconds: this.#swarm.clock.reading / 1000,
       timersPerSecond: this.#timersPerSecond,
     };
   }
@@ -256,11 +264,11 @@ class Simulation {
         }
       }
     }
-    this.#checkedAt = this.#swarm.clock.now();
+    this.#checkedAt = this.#swarm.clock.reading;
   }
 
   #countTimers(clock: ProcessClock, ip: string): void {
-    const seconds = Math.max((this.#swarm.clock.now() - this.#checkedAt) / 1000, 1);
+    const seconds = Math.max((this.#swarm.clock.reading - this.#checkedAt) / 1000, 1);
     const rate = (clock.fired - (this.#firedBefore.get(clock) ?? 0)) / seconds;
     this.#firedBefore.set(clock, clock.fired);
     this.#timersPerSecond = Math.max(this.#timersPerSecond, rate);
@@ -398,7 +406,7 @@ class Simulation {
   }
 
   #log(line: string | null): void {
-    if (line) this.#options.onLog?.(`${(this.#swarm.clock.now() / 1000).toFixed(3)} ${line}`);
+    if (line) this.#options.onLog?.(`${(this.#swarm.clock.reading / 1000).toFixed(3)} ${line}`);
   }
 }
 

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import type { Clock } from "../lib/ports.ts";
 import { simulate } from "./simulation.ts";
 
 const seeds = 24;
@@ -72,4 +73,31 @@ async function logOf(seed: number): Promise<string[]> {
   const log: string[] = [];
   const report = await simulate({ seed, steps: 30, onLog: (line) => log.push(line) });
   return [...log, JSON.stringify(report)];
+}
+
+/** Ways to spin that never let time pass, or let it pass too slowly. */
+const spins: { how: string; sabotage(clock: Clock): void }[] = [
+  { how: "by timers at one moment", sabotage: (clock) => spinByTimers(clock, 0) },
+  { how: "by timers ever so near", sabotage: (clock) => spinByTimers(clock, 0.001) },
+  { how: "by promises", sabotage: (clock) => void spinByPromises(clock) },
+  { how: "within one call", sabotage: spinAtOnce },
+];
+
+for (const { how, sabotage } of spins) {
+  Deno.test(`simulate() reports a process that spins ${how}`, async () => {
+    const { violations } = await simulate({ seed: 1, steps, sabotage });
+    assert(violations.some((text) => /over \d+ steps in second 2\b/.test(text)), violations[0]);
+  });
+}
+
+function spinByTimers(clock: Clock, pauseMs: number): void {
+  clock.setTimer(pauseMs, () => spinByTimers(clock, pauseMs));
+}
+
+async function spinByPromises(clock: Clock): Promise<void> {
+  while (clock.now() >= 0) await Promise.resolve();
+}
+
+function spinAtOnce(clock: Clock): void {
+  while (clock.now() >= 0);
 }
