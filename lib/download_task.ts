@@ -81,6 +81,7 @@ export interface DownloadTaskOptions {
 }
 
 interface SourceRecord extends ManifestSource {
+  link: PeerLink | null;
   /** Null until told. */
   held: Uint8Array | null;
   /** Chunks that came, by the link. What kind of path a link is may be known only later. */
@@ -219,7 +220,8 @@ export class DownloadTask implements DownloadHandle {
     known?.link?.cancelWaiting(this.digest);
     known?.link?.loseInterest(this.digest);
     if (held === null) link.askBitfield(this.digest);
-    this.#search.ask();
+    if (known?.link) this.#search.askNext();
+    else this.#search.ask();
     this.#join(record);
   }
 

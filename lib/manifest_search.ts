@@ -3,14 +3,13 @@
  *
  * Rules. One source is asked, another at once when that has none to give, twice as many when it is late, and so on;
  * first those that tell a length that few were asked about, so that one honest source is heard soon among many that
- * lie. Whoever sends what proves false is reported. When all were asked they are asked again, unless there are as many
+ * lie. What was asked on a link that another has replaced is asked again. Whoever sends what proves false is reported. When all were asked they are asked again, unless there are as many
  * as a download has room for: then it is others' turn.
  */
 import { digestBytes } from "./constants.ts";
 import { messageOf } from "./errors.ts";
 import { isProof, type LengthProof, verifyLength } from "./length_proof.ts";
 import { type Manifest, verifyManifest } from "./manifest.ts";
-import type { PeerLink } from "./peer_link.ts";
 import type { Clock, Timer } from "./ports.ts";
 
 /** When others are asked as well. */
@@ -19,7 +18,7 @@ const lateMs = 1500;
 export interface ManifestSource {
   readonly peer: string;
   /** Null when it is none at present. */
-  link: PeerLink | null;
+  link: { askManifest(digest: Uint8Array): void } | null;
   /** Of the file, as it tells; null until told. */
   length: number | null;
 }
@@ -42,7 +41,8 @@ export interface ManifestSearchOptions<Source extends ManifestSource> {
 
 export class ManifestSearch<Source extends ManifestSource> {
   readonly #options: ManifestSearchOptions<Source>;
-  readonly #asked = new Set<string>();
+  /** By the peer, the link that it was asked on. */
+  readonly #asked = new Map<string, ManifestSource["link"]>();
   #timer: Timer | null = null;
   #isOver = false;
 
@@ -99,7 +99,7 @@ export class ManifestSearch<Source extends ManifestSource> {
     for (let asked = 0; asked < count && isAnyLeft; asked++) {
       const next = this.#next(live);
       if (!next) break;
-      this.#asked.add(next.peer);
+      this.#asked.set(next.peer, next.link);
       next.link?.askManifest(this.#options.digest);
     }
     this.#timer = this.#options.clock.setTimer(lateMs, () => {
@@ -121,7 +121,7 @@ export class ManifestSearch<Source extends ManifestSource> {
     }
     let next: Source | null = null;
     for (const source of live) {
-      if (this.#asked.has(source.peer)) continue;
+      if (this.#asked.get(source.peer) === source.link) continue;
       if (next === null || countOf(source) < countOf(next)) next = source;
     }
     return next;
