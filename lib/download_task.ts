@@ -257,9 +257,9 @@ export class DownloadTask implements DownloadHandle {
     await this.#combine();
   }
 
-  /** Whether a chunk that begins to arrive is of use. */
+  /** Whether a chunk that begins to arrive is of use: none when the whole file came in another way meanwhile. */
   wants(chunk: number): boolean {
-    return this.#machine?.wants(chunk) ?? false;
+    return this.#state === "downloading" && (this.#machine?.wants(chunk) ?? false);
   }
 
   handleLinkEvent(link: PeerLink, event: LinkEvent): void {
@@ -289,7 +289,8 @@ export class DownloadTask implements DownloadHandle {
       case "rejected":
         return this.#noteRejected(link.peer, event);
       case "unstorable":
-        return this.#fail(event.error);
+        // The store has let go of the chunks of a file that came in another way.
+        return this.#state === "combining" ? undefined : this.#fail(event.error);
     }
   }
 

@@ -357,6 +357,20 @@ Deno.test("a download is complete when its file is put into the directory in ano
   assertEquals([state, path, have], ["complete", "film from a stick", 4]);
 });
 
+Deno.test("a download is complete when its file comes in another way while a chunk arrives", async () => {
+  const swarm = new MemorySwarm({ latencyMs: 20, bytesPerSecond: 2_000_000 });
+  const bytes = randomBytes(8 * chunkBytes);
+  await swarm.join({ store: new MemoryStore({ film: bytes }) });
+  const store = new SlowStore();
+  store.wait = () => new Promise((resolve) => void swarm.clock.setTimer(1000, resolve));
+  const leecher = await swarm.join({ store });
+  const download = leecher.node.download(await listedBy(swarm, leecher, "film"));
+  await swarm.clock.until(() => download.status().bytesPerSecond > 0, 60_000);
+  store.put("film from a stick", bytes);
+  const { state, error, path } = await fetched(swarm, download);
+  assertEquals([state, error, path], ["complete", null, "film from a stick"]);
+});
+
 /** Takes a second to verify a chunk and to combine a file. */
 class SlowStore extends MemoryStore {
   wait: () => Promise<void> = () => Promise.resolve();
