@@ -24,6 +24,11 @@ const silentMs = 45_000;
 /** With something owed either way: how soon a silent peer is pinged; how soon, and a round trip, the path is doubted. */
 const anxiousMs = 1000;
 const doubtMs = 2500;
+/**
+ * Who is sent chunks says something so often: on a slow path with large buffers the sender's own pings come behind the
+ * chunks, and without a word it would take the path for broken.
+ */
+const signMs = 1000;
 /** How long after a chunk was handed to the transport, whose buffers hide its fate, the other side is watched. */
 const servedMs = 10_000;
 
@@ -80,7 +85,7 @@ export type SessionEvent =
 
 export interface SessionTimeout {
   at: number;
-  reason: "ping" | "silent" | "anxious" | "doubt" | "tell";
+  reason: "ping" | "silent" | "anxious" | "doubt" | "tell" | "sign";
 }
 
 /** A chunk on its way in. */
@@ -127,6 +132,7 @@ export class PeerSession {
   readonly #transmits: SessionTransmit[] = [];
   readonly #events: SessionEvent[] = [];
   #heardAt: number;
+  #spokeAt: number;
   #pingAt: number;
   /** When something came to be owed. */
   #waitingSince: number;
@@ -141,6 +147,7 @@ export class PeerSession {
 
   constructor(now: number) {
     this.#heardAt = now;
+    this.#spokeAt = now;
     this.#pingAt = now;
     this.#waitingSince = now;
   }
@@ -154,8 +161,7 @@ export class PeerSession {
 
   /** Whether no chunk is owed either way. */
   get isQuiet(): boolean {
-    const isArriving = [...this.#streams.values()].some(({ arrival }) => arrival !== null);
-    return this.#asked.size + this.#owed.size === 0 && !isArriving;
+    return this.#owed.size === 0 && !this.#isAwaiting;
   }
 
   /** Whether the other side wants to hear which chunks are here. */
@@ -165,8 +171,10 @@ export class PeerSession {
 
   handleInput(input: SessionInput, now: number): void {
     const wasQuiet = this.isQuiet;
+    const { length } = this.#transmits;
     this.#apply(input, now);
     if (wasQuiet && !this.isQuiet) this.#waitingSince = now;
+    if (this.#transmits.length > length) this.#spokeAt = now;
   }
 
   /**
@@ -200,6 +208,7 @@ export class PeerSession {
       { at: this.#heardAt + silentMs, reason: "silent" },
     ];
     if (this.#tellAt !== null) timeouts.push({ at: this.#tellAt, reason: "tell" });
+    if (this.#owesSign) timeouts.push({ at: this.#spokeAt + signMs, reason: "sign" });
     if (this.#isExpectant && this.#anxiety === "none") {
       timeouts.push({ at: this.#waitingFrom() + anxiousMs, reason: "anxious" });
     }
@@ -266,6 +275,7 @@ export class PeerSession {
     if (now >= this.#heardAt + silentMs) {
       throw new ProtocolError("silent", "The peer has fallen silent");
     }
+    if (this.#owesSign && now >= this.#spokeAt + signMs) this.#giveSign();
     if (this.#isExpectant) this.#worry(now);
     if (now >= this.#pingAt) this.#sendPing(now);
   }
@@ -286,6 +296,22 @@ export class PeerSession {
     this.#pingAt = now + pingMs;
     this.#ping = { nonce: ++this.#pings, sentAt: now };
     this.#send({ type: "ping", nonce: this.#ping.nonce });
+  }
+
+  /** Whether the other side has not heard a word since it last sent any of what it owes. */
+  get #owesSign(): boolean {
+    return this.#isAwaiting && this.#heardAt > this.#spokeAt;
+  }
+
+  /** A ping whose answer tells nothing: how long that takes is known. */
+  #giveSign(): void {
+    this.#send({ type: "ping", nonce: ++this.#pings });
+  }
+
+  /** Whether a chunk is to come. */
+  get #isAwaiting(): boolean {
+    return this.#asked.size > 0 ||
+      [...this.#streams.values()].some(({ arrival }) => arrival !== null);
   }
 
   /** Whether silence is suspicious: something is owed, or was sent a moment ago and may never have arrived. */
