@@ -1,7 +1,7 @@
 /**
  * Real time and real randomness.
  */
-import type { Clock, Random } from "./ports.ts";
+import type { Clock, Random, Timer } from "./ports.ts";
 
 /** The longest delay that a timer of the runtime takes: 2^31 - 1 ms, 24 days. */
 const maxDelayMs = 2 ** 31 - 1;
@@ -12,15 +12,31 @@ const maxRandomBytes = 65_536;
 /** Of numbers drawn from four random bytes, one more than the largest. */
 const maxRandom = 2 ** 32;
 
+/** Timers that are set before the runtime's own are loaded, which takes 5 ms: more than a short command sets. */
+const maxEarlyTimers = 32;
+
+let earlyTimers = 0;
+
 /** The clock of this machine. */
 export const systemClock: Clock = {
   now: () => performance.now(),
   wallTime: () => Date.now(),
   setTimer(delayMs, callback) {
-    const timer = setTimeout(callback, Math.min(Math.max(delayMs, 0), maxDelayMs));
+    const bounded = Math.min(Math.max(Math.ceil(delayMs), 0), maxDelayMs);
+    if (earlyTimers < maxEarlyTimers) return setEarlyTimer(bounded, callback);
+    const timer = setTimeout(callback, bounded);
     return { cancel: () => clearTimeout(timer) };
   },
 };
+
+/** One that, cancelled, goes on to its end in silence, and keeps no process from ending. */
+function setEarlyTimer(delayMs: number, callback: () => void): Timer {
+  earlyTimers++;
+  const signal = AbortSignal.timeout(delayMs);
+  const ring = () => callback();
+  signal.addEventListener("abort", ring);
+  return { cancel: () => signal.removeEventListener("abort", ring) };
+}
 
 /** Randomness that nobody can foretell. */
 export const systemRandom: Random = {

@@ -9,6 +9,7 @@
 import { canonicalIp, isIPv6, isLoopback, isUnspecified, type SocketAddress } from "./address.ts";
 import { anchorOf, certificateOf } from "./certificate.ts";
 import { alpnProtocol } from "./constants.ts";
+import { systemClock } from "./deno_clock.ts";
 import { cannotListen, DialAborted, DialTimeout, unreachable } from "./dial_error.ts";
 import { hostnameOf, type Identity } from "./identity.ts";
 import { Inbox } from "./inbox.ts";
@@ -431,10 +432,8 @@ interface TlsDialOptions extends DialOptions {
 async function dialTls(address: SocketAddress, options: TlsDialOptions): Promise<Deno.TlsConn> {
   const attempt = new AbortController();
   const giveUp = () => attempt.abort(new DialAborted());
-  const timer = setTimeout(
-    () => attempt.abort(new DialTimeout(options.timeoutMs)),
-    options.timeoutMs,
-  );
+  const tooLate = () => attempt.abort(new DialTimeout(options.timeoutMs));
+  const timer = systemClock.setTimer(options.timeoutMs, tooLate);
   options.signal?.addEventListener("abort", giveUp, { once: true });
   if (options.signal?.aborted) giveUp();
   try {
@@ -442,7 +441,7 @@ async function dialTls(address: SocketAddress, options: TlsDialOptions): Promise
   } catch (error) {
     throw unreachable(address, attempt.signal.aborted ? attempt.signal.reason : error);
   } finally {
-    clearTimeout(timer);
+    timer.cancel();
     options.signal?.removeEventListener("abort", giveUp);
   }
 }

@@ -1,7 +1,6 @@
 /**
  * Lets everything else that waits have its turn, in the midst of long work.
  */
-import { setImmediate } from "node:timers";
 
 /**
  * What is taken in before everything else has its turn: the runtime answers a read of what is there already at once,
