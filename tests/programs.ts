@@ -48,8 +48,8 @@ export type JsonLine = Record<string, unknown>;
 export function commandOf(name: ProgramName): string[] {
   const given = Deno.env.get(`${name.toUpperCase()}_CMD`)?.split(" ").filter((word) => word !== "");
   if (given !== undefined && given.length > 0) return given;
-  const allowed = permissions[name] ?? [];
-  return [Deno.execPath(), "run", ...allowed, "--quiet", join(repository, `${name}.ts`)];
+  const flags = [...permissions[name] ?? [], "--quiet", "--unstable-lazy-dynamic-imports"];
+  return [Deno.execPath(), "run", ...flags, join(repository, `${name}.ts`)];
 }
 
 /** A running process and all it has said. */
