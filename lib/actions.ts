@@ -3,15 +3,7 @@
  * or as JSON records, and returns an exit code; what the user can act on is thrown as `UserError`.
  */
 import { displayName } from "./file_name.ts";
-import type {
-  DownloadStatus,
-  Holder,
-  ListedFile,
-  ManagedPeer,
-  PeerControl,
-  TrackerView,
-} from "./control.ts";
-import { hasEnded, isHopeful } from "./download_queue.ts";
+import type { Holder, ListedFile, PeerControl, TrackerView } from "./control.ts";
 import { exitCode, UserError } from "./errors.ts";
 import {
   type Column,
@@ -22,22 +14,14 @@ import {
   shownPeer,
 } from "./format.ts";
 import { fileRecord, holderRecord, jsonLine, verifiedRecord } from "./json_output.ts";
-import { findFile, findFiles, placedInto, uniqueFiles } from "./lookup.ts";
-import type { GetWish, PeerSettings } from "./options.ts";
+import { findFile } from "./lookup.ts";
+import type { PeerSettings } from "./options.ts";
 import { noteError, type Output, printTable } from "./output.ts";
 import type { Damage, PeerFactory, ScanProgress, VerifySummary } from "./peer_factory.ts";
 import type { Clock } from "./ports.ts";
-import type { ProgressBoard } from "./progress_board.ts";
 
 /** How often a scan's line is redrawn. */
 const scanLineMs = 100;
-
-/** What commands about downloads have at hand. */
-export interface DownloadSession {
-  peer: ManagedPeer;
-  board: ProgressBoard;
-  context: ActionContext;
-}
 
 /** What every command has at hand. */
 export interface ActionContext {
@@ -112,23 +96,6 @@ function holderRow(holder: Holder, file: ListedFile): string[] {
   const percent = file.chunks === 0 ? 100 : Math.floor(100 * holder.chunks / file.chunks);
   const share = holder.complete ? "complete" : `${percent}%`;
   return [shownPeer(holder.peer), holder.address, `${holder.chunks} of ${file.chunks}`, share];
-}
-
-/**
- * Starts the downloads of all that is wanted, or of nothing if one of them can't be found. Resolves, when all
- * have been started, to a promise of the first code that isn't `done`.
- */
-export async function startDownloads(
-  { wanted, all, into }: GetWish,
-  { peer, board, context }: DownloadSession,
-): Promise<{ ended: Promise<number> }> {
-  const listed = await peer.list();
-  const files = all ? uniqueFiles(listed) : findFiles(listed, wanted);
-  if (files.length === 0) context.output.note("no files on the tracker yet");
-  const placed = into === null ? files : placedInto(files, into);
-  const codes = placed.map((file) => board.watch(peer.download(file)));
-  const ended = Promise.all(codes).then((all) => all.find((code) => code !== 0) ?? exitCode.done);
-  return { ended };
 }
 
 /** One file that can't be read doesn't keep the others back. */
@@ -210,56 +177,6 @@ export function scanLine(
     const line = `${verb} ${files} of ${formatCount(totalFiles, "file")}, ${amounts}`;
     output.live([shorten(line, output.liveWidth)]);
   };
-}
-
-const pastTense = { cancel: "cancelled", pause: "paused", resume: "resumed" } as const;
-
-/** Whether a download is one that the command can do something with. */
-const canChange = {
-  cancel: (status: DownloadStatus) => !hasEnded(status.state) || isHopeful(status),
-  pause: ({ state }: DownloadStatus) => !hasEnded(state) && state !== "paused",
-  resume: ({ state }: DownloadStatus) => state === "paused",
-} as const;
-
-/** Without words: all that can be changed so. */
-export function changeDownloads(
-  command: "cancel" | "pause" | "resume",
-  words: readonly string[],
-  { peer, board, context }: DownloadSession,
-): number {
-  const candidates = peer.status().downloads.filter(canChange[command]);
-  if (candidates.length === 0) {
-    const kind = command === "resume" ? "is paused" : "is under way";
-    throw new UserError("failed", `no download ${kind}`, '"status" shows all downloads');
-  }
-  const listed = candidates.map(({ digest, name, length, chunks }) => ({
-    ...{ digest, name, length, chunks },
-    ...{ seeders: 0, leechers: 0 },
-  }));
-  const { output, settings } = context;
-  for (const file of words.length === 0 ? listed : findDownloads(listed, words)) {
-    const isWatched = board.watches(file.digest);
-    if (!peer[command](file.digest)) continue;
-    // Who watches hears of the end anyway.
-    if (command === "cancel" && isWatched) continue;
-    const event = pastTense[command];
-    const { digest, name } = file;
-    output.print(
-      settings.json ? jsonLine({ event, digest, name }) : `${event} ${displayName(name)}`,
-    );
-  }
-  return exitCode.done;
-}
-
-/** As `findFiles`, with words that fit. */
-function findDownloads(listed: readonly ListedFile[], words: readonly string[]): ListedFile[] {
-  try {
-    return findFiles(listed, words);
-  } catch (thrown) {
-    if (!(thrown instanceof UserError) || thrown.code !== "notFound") throw thrown;
-    const text = thrown.message.replace("no such file on the tracker", "no such download");
-    throw new UserError("notFound", text, '"status" shows all downloads');
-  }
 }
 
 export async function rescanDirectory(

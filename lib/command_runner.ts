@@ -2,18 +2,17 @@
  * Runs a command on a running peer, whoever gave it: the prompt, or another terminal over the control socket.
  */
 import {
-  changeDownloads,
   listFiles,
   printDigests,
   rescanDirectory,
   showHolders,
-  startDownloads,
   verifyDirectory,
 } from "./actions.ts";
 import type { ActionContext } from "./actions.ts";
 import type { CommandName } from "./commands.ts";
 import type { ManagedPeer } from "./control.ts";
 import { runDoctor } from "./doctor_report.ts";
+import { changeDownloads, startDownloads } from "./download_actions.ts";
 import { exitCode } from "./errors.ts";
 import { readGetWish } from "./options.ts";
 import type { ProgressBoard } from "./progress_board.ts";

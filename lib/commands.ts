@@ -7,6 +7,11 @@ import { formatTable, plainStyle } from "./format.ts";
 
 export const version: string = config.version;
 
+/** Those that `completions` knows. */
+export const shells = ["bash", "zsh", "fish"] as const;
+
+export type Shell = typeof shells[number];
+
 /** What Tab completes a command's arguments with. */
 export type Completion = "files" | "digests" | "downloads" | "commands" | "nothing";
 

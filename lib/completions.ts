@@ -2,11 +2,7 @@
  * What completes `peer` in a shell, made from the table of commands and options: commands after `peer`, options
  * anywhere, directories and files where they are wanted.
  */
-import { commandsOf, type OptionEntry, optionTable } from "./commands.ts";
-
-export const shells = ["bash", "zsh", "fish"] as const;
-
-export type Shell = typeof shells[number];
+import { commandsOf, type OptionEntry, optionTable, type Shell, shells } from "./commands.ts";
 
 /** Options whose value is a directory. */
 const directoryOptions = ["dir"];

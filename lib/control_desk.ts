@@ -7,9 +7,8 @@ import { type Command, findCommand } from "./commands.ts";
 import type { ManagedPeer } from "./control.ts";
 import type { CommandRequest } from "./control_messages.ts";
 import { exitCode, UserError } from "./errors.ts";
-import { encodeId } from "./identity.ts";
 import { jsonLine, readyRecord } from "./json_output.ts";
-import { parseJoinLink } from "./join_link.ts";
+import { trackerIdOf } from "./join_link.ts";
 import { checkArguments } from "./options.ts";
 import { noteError, type Output, OutputClosed } from "./output.ts";
 import type { ControlDesk } from "./peer_factory.ts";
@@ -37,11 +36,6 @@ export function controlDesk(options: DeskOptions): ControlDesk {
       }
     },
   };
-}
-
-/** What tells trackers apart: the id of a link. Throws `UserError` for a link that is none. */
-export function trackerIdOf(link: string): string {
-  return encodeId(parseJoinLink(link).id);
 }
 
 interface Asked {

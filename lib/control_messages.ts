@@ -22,9 +22,6 @@ export type ControlStream = Pick<ByteStream, "read" | "write" | "finish" | "abor
 export const maxRequestBytes = 256 * 1024;
 export const maxReplyBytes = 256 * 1024 * 1024;
 
-/** In the directory's private part: the socket, or the file that says where it is. */
-export const controlNames = ["control.sock", "control.json"] as const;
-
 const version = 1;
 
 const maxWords = 10_000;

@@ -12,9 +12,9 @@
 import { join } from "node:path";
 import { ControlClient } from "./control_client.ts";
 import { type ControlServiceOptions, maxAskers, serveAsker } from "./control_service.ts";
-import { controlNames, type ControlStream } from "./control_messages.ts";
+import type { ControlStream } from "./control_messages.ts";
 import { systemClock, systemRandom } from "./deno_clock.ts";
-import { privateDirectory } from "./file_name.ts";
+import { controlNames, privateDirectory } from "./file_name.ts";
 
 const [socketName, portFileName] = controlNames;
 

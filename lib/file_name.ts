@@ -13,6 +13,9 @@ import { ProtocolError } from "./errors.ts";
 /** The part of the shared directory that is the program's own. */
 export const privateDirectory = ".p2p";
 
+/** Where a running peer can be asked, in there: a socket, or the file that says where that is. */
+export const controlNames = ["control.sock", "control.json"] as const;
+
 /** What file systems allow between two slashes, in UTF-8. */
 export const maxPartBytes = 255;
 

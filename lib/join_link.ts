@@ -61,6 +61,11 @@ export function parseJoinLink(text: string): JoinLink {
   };
 }
 
+/** What tells trackers apart: the id of a link. Throws `UserError` for a link that is none. */
+export function trackerIdOf(link: string): string {
+  return encodeId(parseJoinLink(link).id);
+}
+
 /** Writes a link. */
 export function formatJoinLink(link: JoinLink): string {
   const hosts = link.hosts.map(formatHost).join(",");

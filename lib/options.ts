@@ -4,7 +4,6 @@
  */
 import { isLoopback, parseAddress, type SocketAddress } from "./address.ts";
 import { displayName, nameFault } from "./file_name.ts";
-import { type Shell, shells } from "./completions.ts";
 import { parseArgs } from "@std/cli/parse-args";
 import {
   type Command,
@@ -12,6 +11,8 @@ import {
   commandsOf,
   findCommand,
   optionTable,
+  type Shell,
+  shells,
   usageOf,
 } from "./commands.ts";
 import { UserError } from "./errors.ts";

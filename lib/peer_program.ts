@@ -1,11 +1,11 @@
 /**
  * The peer as a program: the real streams, signals, clock and peer behind the command line.
  */
-import { controlNames } from "./control_messages.ts";
 import { systemClock } from "./deno_clock.ts";
-import { privateDirectory } from "./file_name.ts";
-import { type Prompt, runPeer } from "./one_shot.ts";
+import { controlNames, privateDirectory } from "./file_name.ts";
+import { runPeer } from "./one_shot.ts";
 import type { OutputClosed } from "./output.ts";
+import type { Prompt } from "./own_peer.ts";
 import type { PeerFactory, RunningPeer } from "./peer_factory.ts";
 import { isInteractive, PipedLines, Terminal } from "./terminal.ts";
 

@@ -9,14 +9,14 @@
 import { PassThrough, Writable } from "node:stream";
 // @ts-types="./cliffy_types.ts"
 import { CLI } from "cliffy";
-import { startDownloads } from "./actions.ts";
+import { startDownloads } from "./download_actions.ts";
 import type { CliffyCommand } from "./cliffy_types.ts";
 import { splitWords } from "./command_line.ts";
 import { runCommand } from "./command_runner.ts";
 import { commandHelp, type CommandName, commandsOf, findCommand, replHelp } from "./commands.ts";
 import { type Offer } from "./completer.ts";
 import { exitCode, UserError } from "./errors.ts";
-import type { PromptSession } from "./one_shot.ts";
+import type { PromptSession } from "./own_peer.ts";
 import { hasEnded } from "./download_queue.ts";
 import { checkArguments, readGetWish, unknownCommand } from "./options.ts";
 import { noteError, OutputClosed } from "./output.ts";

@@ -1,8 +1,11 @@
 /**
  * The user's wish to end, and waiting for something no longer than that.
  */
-
 import { OutputClosed } from "./output.ts";
+import type { Clock } from "./ports.ts";
+
+/** What a goodbye may take before the process ends without it. */
+const maxQuitMs = 5_000;
 
 /** The user wanted to end before the work was done. */
 export class Stopped extends Error {
@@ -41,4 +44,12 @@ export function whenStopped(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     signal.addEventListener("abort", () => resolve(), { once: true });
   });
+}
+
+/** A goodbye is a courtesy: it doesn't fail, and doesn't keep the user waiting. */
+export async function closeWithin(closing: Promise<void>, clock: Clock): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = clock.setTimer(maxQuitMs, () => late.resolve());
+  await Promise.race([closing.catch(() => {}), late.promise]);
+  timer.cancel();
 }

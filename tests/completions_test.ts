@@ -2,8 +2,8 @@
  * The shells' completions name what the help names, and are run by the shells themselves where these are installed.
  */
 import { assert, assertEquals } from "@std/assert";
-import { commandsOf, optionTable } from "../lib/commands.ts";
-import { completionScript, type Shell, shells } from "../lib/completions.ts";
+import { commandsOf, optionTable, type Shell, shells } from "../lib/commands.ts";
+import { completionScript } from "../lib/completions.ts";
 
 const commands = commandsOf("program").map(({ name }) => name);
 const options = optionTable.map(({ name }) => `--${name}`);

@@ -20,7 +20,8 @@ import type {
 } from "../lib/control.ts";
 import { UserError } from "../lib/errors.ts";
 import { plainStyle } from "../lib/format.ts";
-import { type Prompt, runPeer } from "../lib/one_shot.ts";
+import { runPeer } from "../lib/one_shot.ts";
+import type { Prompt } from "../lib/own_peer.ts";
 import { type Output, OutputClosed } from "../lib/output.ts";
 import type {
   ControlDesk,
@@ -35,6 +36,13 @@ import type {
 } from "../lib/peer_factory.ts";
 import type { PeerSettings } from "../lib/options.ts";
 import type { Clock, Timer } from "../lib/ports.ts";
+
+// What invocations load when they need it is here before: no virtual clock waits for a file.
+await Promise.all([
+  import("../lib/completions.ts"),
+  import("../lib/doctor_report.ts"),
+  import("../lib/own_peer.ts"),
+]);
 
 /** A chunk comes every so often. */
 export const chunkEveryMs = 500;

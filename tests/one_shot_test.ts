@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { PathInUse } from "../lib/control.ts";
 import { exitCode, UserError } from "../lib/errors.ts";
-import type { Prompt } from "../lib/one_shot.ts";
+import type { Prompt } from "../lib/own_peer.ts";
 import type { Output } from "../lib/output.ts";
 import type { PeerFactory, RunningPeer } from "../lib/peer_factory.ts";
 import {

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { lastWord, quoteWord, splitWords } from "../lib/command_line.ts";
 import { completeLine } from "../lib/completer.ts";
 import { exitCode, UserError } from "../lib/errors.ts";
-import type { Prompt } from "../lib/one_shot.ts";
+import type { Prompt } from "../lib/own_peer.ts";
 import { type LineSource, offersOf, runRepl } from "../lib/repl.ts";
 import { linesOf } from "../lib/terminal.ts";
 import { FakeFactory, fatePrefixes, invoke, KeptOutput, listedFile } from "./fake_peer.ts";
