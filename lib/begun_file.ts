@@ -3,9 +3,10 @@
  * file, or in both.
  */
 import { isFull } from "./bitfield.ts";
+import { chunkCountOf } from "./chunk_layout.ts";
 import type { Stamp } from "./disk.ts";
 import type { GrowingFile } from "./growing_file.ts";
-import { chunkCountOf, type Manifest } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 
 export interface BegunFile {
   readonly manifest: Manifest;

@@ -7,9 +7,9 @@
  * Chunks whose manifest is not known are not held: nobody has verified them.
  */
 import { copyBits, countBits, fullBits, hasBit, setBit } from "./bitfield.ts";
+import { chunkCountOf } from "./chunk_layout.ts";
 import { hexOf } from "./chunk_name.ts";
 import { maxNamesPerFile } from "./constants.ts";
-import { chunkCountOf } from "./manifest.ts";
 import type { PartialFile, StoreChanges, StoredFile } from "./store.ts";
 import type { AnnouncedFile } from "./tracker_messages.ts";
 

@@ -9,6 +9,7 @@
  */
 import type { BegunFile } from "./begun_file.ts";
 import { clearBit, copyBits, countBits, emptyBits, setBit } from "./bitfield.ts";
+import { chunkCountOf, chunkLeavesOf, chunkLengthOf } from "./chunk_layout.ts";
 import { formatChunkName, hexOf, parseChunkName } from "./chunk_name.ts";
 import { DiskChunkWriter } from "./chunk_writer.ts";
 import { isMissing, type Stamp } from "./disk.ts";
@@ -17,14 +18,7 @@ import type { FileIndex } from "./file_index.ts";
 import type { GrowingFile } from "./growing_file.ts";
 import { GrowingFiles } from "./growing_files.ts";
 import { faultOfChunk } from "./file_hasher.ts";
-import {
-  chunkCountOf,
-  chunkLeavesOf,
-  chunkLengthOf,
-  hashOfChunk,
-  type Manifest,
-  verifyManifest,
-} from "./manifest.ts";
+import { hashOfChunk, type Manifest, verifyManifest } from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
 import { PiecePool } from "./piece_pool.ts";
 import type { SharedDirectory } from "./shared_directory.ts";

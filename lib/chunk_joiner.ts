@@ -6,16 +6,10 @@
  */
 import type { BegunFile } from "./begun_file.ts";
 import type { ChunkFiles } from "./chunk_files.ts";
+import { chunkCountOf, chunkLeavesOf, chunkLengthOf, chunkOffsetOf } from "./chunk_layout.ts";
 import { type DiskFile, isFull, isMissing } from "./disk.ts";
 import { UserError } from "./errors.ts";
-import {
-  chunkCountOf,
-  chunkLeavesOf,
-  chunkLengthOf,
-  chunkOffsetOf,
-  equalBytes,
-  hashOfChunk,
-} from "./manifest.ts";
+import { equalBytes, hashOfChunk } from "./manifest.ts";
 import { TreeHasher } from "./merkle.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { Region } from "./region.ts";

@@ -8,8 +8,8 @@
  */
 import { type BegunFile, isOnlyGrown } from "./begun_file.ts";
 import { countBits } from "./bitfield.ts";
+import { chunkBytesOf, chunkCountOf, chunkLengthOf, chunkOffsetOf } from "./chunk_layout.ts";
 import type { DiskFile } from "./disk.ts";
-import { chunkBytesOf, chunkCountOf, chunkLengthOf, chunkOffsetOf } from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
 

@@ -13,6 +13,7 @@ import { isComplete } from "./begun_file.ts";
 import { fullBits } from "./bitfield.ts";
 import { ChunkFiles, settleMs } from "./chunk_files.ts";
 import { joinChunks } from "./chunk_joiner.ts";
+import { chunkCountOf, chunkLengthOf, chunkOffsetOf } from "./chunk_layout.ts";
 import { formatChunkName, hexOf, parseChunkName, resemblesChunkName } from "./chunk_name.ts";
 import { scanDirectory, type ScannedFile, type ScanResult } from "./directory_scan.ts";
 import { DirectoryWatch } from "./directory_watch.ts";
@@ -21,14 +22,7 @@ import { messageOf, UserError } from "./errors.ts";
 import { FileIndex } from "./file_index.ts";
 import { displayName, nameFault } from "./file_name.ts";
 import { FileReader } from "./file_reader.ts";
-import {
-  chunkCountOf,
-  chunkHash,
-  chunkLengthOf,
-  chunkOffsetOf,
-  equalBytes,
-  type Manifest,
-} from "./manifest.ts";
+import { chunkHash, equalBytes, type Manifest } from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { ScanProgress } from "./peer_factory.ts";
 import { SharedDirectory } from "./shared_directory.ts";

@@ -7,6 +7,7 @@
  * in the index, has nothing to be compared with: it is counted, no more. So is what an earlier run set aside. A
  * file's inode doesn't matter: a copy of the directory on another disk can be verified as well.
  */
+import { chunkCountOf } from "./chunk_layout.ts";
 import { parseChunkName, resemblesChunkName } from "./chunk_name.ts";
 import { digestBytes } from "./constants.ts";
 import { scanDirectory, type ScannedFile } from "./directory_scan.ts";
@@ -15,7 +16,7 @@ import { messageOf, UserError } from "./errors.ts";
 import { faultOfChunk, hashFile } from "./file_hasher.ts";
 import { FileIndex, type IndexedFile } from "./file_index.ts";
 import { privateDirectory } from "./file_name.ts";
-import { chunkCountOf, equalBytes, rootOfChunkHashes } from "./manifest.ts";
+import { equalBytes, rootOfChunkHashes } from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { ScanProgress, VerifyOptions, VerifySummary } from "./peer_factory.ts";
 import { SharedDirectory } from "./shared_directory.ts";

@@ -8,11 +8,11 @@
  * there. What is wrong in it is passed over, as a whole or entry by entry; without anything to remember there is no
  * file.
  */
+import { chunkCountOf } from "./chunk_layout.ts";
 import { maxFileBytes } from "./constants.ts";
 import { type DownloadMemory, maxRememberedDownloads, type RememberedDownload } from "./control.ts";
 import { denoDisk, type Disk } from "./disk.ts";
 import { nameFault, privateDirectory } from "./file_name.ts";
-import { chunkCountOf } from "./manifest.ts";
 
 const version = 1;
 

@@ -9,6 +9,7 @@
  * disk refuses, or when for `patienceMs` no byte has come from anybody.
  */
 import { fullBits, setBit } from "./bitfield.ts";
+import { chunkBytesOf, chunkCountOf, chunkLengthOf } from "./chunk_layout.ts";
 import type {
   Download as DownloadHandle,
   DownloadState,
@@ -22,14 +23,7 @@ import { messageOf, UserError } from "./errors.ts";
 import { displayName } from "./file_name.ts";
 import { decodeId, encodeId } from "./identity.ts";
 import type { LengthProof } from "./length_proof.ts";
-import {
-  chunkBytesOf,
-  chunkCountOf,
-  chunkLengthOf,
-  equalBytes,
-  type Manifest,
-  rootOfChunkHashes,
-} from "./manifest.ts";
+import { equalBytes, type Manifest, rootOfChunkHashes } from "./manifest.ts";
 import { ManifestSearch, type ManifestSource } from "./manifest_search.ts";
 import type { LinkEvent, PeerLink } from "./peer_link.ts";
 import type { Clock, Random, Timer } from "./ports.ts";

@@ -6,14 +6,11 @@
  * only if the stamp would have changed: so a file written a moment ago is left alone until the clock of the file
  * system has moved on.
  */
+import { chunkCountOf, chunkLeavesOf, chunkLengthOf, chunkOffsetOf } from "./chunk_layout.ts";
 import { type Disk, type DiskFile, type FileState, isMissing, type Stamp } from "./disk.ts";
 import { maxFileBytes } from "./constants.ts";
 import { messageOf } from "./errors.ts";
 import {
-  chunkCountOf,
-  chunkLeavesOf,
-  chunkLengthOf,
-  chunkOffsetOf,
   type ChunkRange,
   ContentHasher,
   equalBytes,

@@ -4,17 +4,11 @@
  */
 import { type BegunFile, isComplete, isOnlyGrown } from "./begun_file.ts";
 import { hasBit, setBit } from "./bitfield.ts";
+import { chunkCountOf, chunkLeavesOf, chunkLengthOf, chunkOffsetOf } from "./chunk_layout.ts";
 import { ChunkSpill } from "./chunk_spill.ts";
 import { blockBytes } from "./constants.ts";
 import { GrowingFile } from "./growing_file.ts";
-import {
-  chunkCountOf,
-  chunkLeavesOf,
-  chunkLengthOf,
-  chunkOffsetOf,
-  equalBytes,
-  hashOfChunk,
-} from "./manifest.ts";
+import { equalBytes, hashOfChunk } from "./manifest.ts";
 import { rootOf, TreeHasher } from "./merkle.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { Region } from "./region.ts";

@@ -12,16 +12,10 @@
  * An empty file proves itself. One ambiguity is BEP 52's own: the two hashes below a root, taken for a file of 64 bytes,
  * have the same digest.
  */
+import { chunkCountOf, chunkLeavesOf, chunkLengthOf } from "./chunk_layout.ts";
 import { blockBytes, digestBytes } from "./constants.ts";
 import { ProtocolError } from "./errors.ts";
-import {
-  chunkCountOf,
-  chunkLeavesOf,
-  chunkLengthOf,
-  equalBytes,
-  hashOfChunk,
-  type Manifest,
-} from "./manifest.ts";
+import { equalBytes, hashOfChunk, type Manifest } from "./manifest.ts";
 import { rootOfSubtrees, sha256 } from "./merkle.ts";
 import type { ChunkStore } from "./store.ts";
 

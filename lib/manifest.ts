@@ -1,19 +1,13 @@
 /**
- * Which chunks a file has: a function of its length, and their hashes.
+ * The hashes of the chunks that a file has.
  *
  * A chunk's hash is the root of its own subtree in the file's tree, so the hashes of all chunks hash up to the
  * digest. The subtree of a file of more than one chunk has the full height of a chunk, also for the last, shorter
  * one. A file of a single chunk is padded no further than its own blocks need: the chunk's hash is the digest. An
  * empty file has no chunks at all.
  */
-import {
-  blockBytes,
-  digestBytes,
-  maxChunkBytes,
-  maxFileBytes,
-  minChunkBytes,
-  targetChunkCount,
-} from "./constants.ts";
+import { chunkCountOf, chunkLeavesOf, chunkLengthOf } from "./chunk_layout.ts";
+import { digestBytes, maxFileBytes } from "./constants.ts";
 import { ProtocolError } from "./errors.ts";
 import { checkName } from "./file_name.ts";
 import { rootOfSubtrees, TreeHasher } from "./merkle.ts";
@@ -27,33 +21,6 @@ export interface Manifest {
   name: string;
   /** 32 bytes for each chunk, in order: the root of the chunk's own tree. */
   hashes: Uint8Array;
-}
-
-/** The size of every chunk but the last, for a file of `length` bytes. */
-export function chunkBytesOf(length: number): number {
-  let bytes = minChunkBytes;
-  while (bytes < maxChunkBytes && length > bytes * targetChunkCount) bytes *= 2;
-  return bytes;
-}
-
-/** How many chunks a file of `length` bytes has; none if it is empty. */
-export function chunkCountOf(length: number): number {
-  return Math.ceil(length / chunkBytesOf(length));
-}
-
-/** Where chunk `chunk` begins. */
-export function chunkOffsetOf(length: number, chunk: number): number {
-  return chunk * chunkBytesOf(length);
-}
-
-/** The bytes of chunk `chunk`. */
-export function chunkLengthOf(length: number, chunk: number): number {
-  return Math.min(chunkBytesOf(length), length - chunkOffsetOf(length, chunk));
-}
-
-/** The leaves that a chunk's tree is padded to: what `TreeHasher.root` wants for a chunk of such a file. */
-export function chunkLeavesOf(length: number): number {
-  return chunkCountOf(length) > 1 ? chunkBytesOf(length) / blockBytes : 1;
 }
 
 /** The hash of a chunk, from its bytes and the length of its file. */

@@ -6,13 +6,14 @@
  * Bytes come from the stream's buffer straight to the chunk's writer, and from the store into the frame that is
  * sent, with no copy between.
  */
+import { chunkCountOf, chunkLengthOf } from "./chunk_layout.ts";
 import type { Via } from "./control.ts";
 import { maxDataBytes, maxPeerFrameBytes } from "./constants.ts";
 import { messageOf, ProtocolError, UserError } from "./errors.ts";
 import { FramedStream } from "./framed_stream.ts";
 import { type Frame, frameHeaderBytes, type FrameLimits } from "./frames.ts";
 import { type LengthProof, type LengthProofs, noProof } from "./length_proof.ts";
-import { chunkCountOf, chunkLengthOf, type Manifest } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 import {
   dataFrameHeader,
   dataFrameType,

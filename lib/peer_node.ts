@@ -6,6 +6,7 @@
 import { Adoptions } from "./adoptions.ts";
 import { countBits, isFull } from "./bitfield.ts";
 import { Catalogue } from "./catalogue.ts";
+import { chunkCountOf } from "./chunk_layout.ts";
 import { Connector, type Traversal } from "./connector.ts";
 import type { Established, Introduction, Nomination } from "./introduced_pair.ts";
 import { LinkTable } from "./link_table.ts";
@@ -26,7 +27,7 @@ import { type SmallDownload, SmallDownloads } from "./small_downloads.ts";
 import { messageOf } from "./errors.ts";
 import { encodeId, type Identity } from "./identity.ts";
 import { LengthProofs } from "./length_proof.ts";
-import { chunkCountOf, type Manifest } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 import { type LinkEnd, type LinkEvent, PeerLink } from "./peer_link.ts";
 import type { Clock, Connection, Endpoint, Random, Timer } from "./ports.ts";
 import type { ChunkStore, PartialFile, StoreChanges } from "./store.ts";

@@ -7,10 +7,11 @@
  * and their chunks, which are spread over the others. A chunk's bytes don't pass through the machine: `takeData`
  * only accounts for them.
  */
+import { chunkCountOf } from "./chunk_layout.ts";
 import { digestBytes, maxChunksPerHave } from "./constants.ts";
 import { ProtocolError } from "./errors.ts";
 import type { LengthProof } from "./length_proof.ts";
-import { chunkCountOf, type Manifest } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 import { copyBits, hasBit, setBit, validateBits } from "./bitfield.ts";
 import type { PeerMessage, RejectReason } from "./peer_messages.ts";
 

@@ -6,10 +6,11 @@
  * The threads live as long as the work. What one of them leaves undone is done here: a thread that fails costs time but
  * no result.
  */
+import { chunkBytesOf, chunkCountOf } from "./chunk_layout.ts";
 import { denoDisk, type Disk, type FileState } from "./disk.ts";
 import { digestBytes, maxFileBytes } from "./constants.ts";
 import { atRest, failureOf, hashFile, type HashOutcome, tooLarge } from "./file_hasher.ts";
-import { chunkBytesOf, chunkCountOf, rootOfChunkHashes } from "./manifest.ts";
+import { rootOfChunkHashes } from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
 import { carryOut, type ScanAnswer, type ScanJob } from "./scan_job.ts";
 

@@ -11,6 +11,7 @@
  * the secret, that stands in the link printed at the start; for `/metrics` it may be a bearer token instead. Without
  * a secret everybody may join and ask, so everybody may look.
  */
+import { chunkCountOf } from "./chunk_layout.ts";
 import { EventFeed } from "./event_feed.ts";
 import { formatBytes, formatCount, formatDuration, shownPeer } from "./format.ts";
 import { type Html, html } from "./html.ts";
@@ -39,7 +40,6 @@ import {
 import type { Clock } from "./ports.ts";
 import { constantTimeEqual } from "./secret.ts";
 import type { HolderRow, ListedRow } from "./tracker_messages.ts";
-import { chunkCountOf } from "./manifest.ts";
 
 /** Rows that are looked through, and shown. */
 const maxListed = 20_000;

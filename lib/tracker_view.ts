@@ -2,9 +2,9 @@
  * The tracker's answers in the words of `control.ts`.
  */
 import { formatAddress } from "./address.ts";
+import { chunkCountOf } from "./chunk_layout.ts";
 import type { Holder, ListedFile } from "./control.ts";
 import { encodeId } from "./identity.ts";
-import { chunkCountOf } from "./manifest.ts";
 import type { HolderRow, ListedRow } from "./tracker_messages.ts";
 
 /** Sorted by name, files of one name by digest. */

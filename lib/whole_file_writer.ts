@@ -3,8 +3,9 @@
  * for nothing only if it was right. Neither a manifest nor a growing file is kept of it: its hash is its digest, and
  * what is lost of it comes again soon.
  */
+import { chunkLeavesOf } from "./chunk_layout.ts";
 import type { Disk, FileState } from "./disk.ts";
-import { chunkLeavesOf, equalBytes, type Manifest } from "./manifest.ts";
+import { equalBytes, type Manifest } from "./manifest.ts";
 import { rootOf } from "./merkle.ts";
 import type { ChunkWriter } from "./store.ts";
 import { WriteBuffer } from "./write_buffers.ts";

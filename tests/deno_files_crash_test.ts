@@ -3,9 +3,9 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { hasBit } from "../lib/bitfield.ts";
+import { chunkCountOf } from "../lib/chunk_layout.ts";
 import { formatChunkName, resemblesChunkName } from "../lib/chunk_name.ts";
 import { openStore } from "../lib/deno_files.ts";
-import { chunkCountOf } from "../lib/manifest.ts";
 import { faultyDisk } from "./faulty_disk.ts";
 import {
   chunkBytes,

@@ -4,9 +4,9 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
+import { chunkCountOf } from "../lib/chunk_layout.ts";
 import { ProtocolError, UserError } from "../lib/errors.ts";
 import { displayName } from "../lib/file_name.ts";
-import { chunkCountOf } from "../lib/manifest.ts";
 import { SeededRandom } from "./memory_network.ts";
 import { manifestOf } from "./memory_store.ts";
 import { chunkOf, give, inDirectory, opened, sample } from "./store_fixture.ts";

@@ -3,9 +3,10 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { Catalogue } from "../lib/catalogue.ts";
+import { chunkCountOf } from "../lib/chunk_layout.ts";
 import { FramedStream } from "../lib/framed_stream.ts";
 import { LengthProofs, noProof } from "../lib/length_proof.ts";
-import { chunkCountOf, equalBytes, type Manifest } from "../lib/manifest.ts";
+import { equalBytes, type Manifest } from "../lib/manifest.ts";
 import { type LinkEnd, type LinkEvent, peerFrameLimits, PeerLink } from "../lib/peer_link.ts";
 import { dataFrameHeader, decodePeerMessage, encodePeerMessage } from "../lib/peer_messages.ts";
 import type { ByteStream, Connection } from "../lib/ports.ts";

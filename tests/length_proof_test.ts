@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { chunkBytesOf, chunkCountOf, chunkLeavesOf } from "../lib/chunk_layout.ts";
 import { ProtocolError } from "../lib/errors.ts";
 import { isProof, LengthProofs, noProof, verifyLength } from "../lib/length_proof.ts";
-import { chunkBytesOf, chunkCountOf, chunkLeavesOf, verifyManifest } from "../lib/manifest.ts";
+import { verifyManifest } from "../lib/manifest.ts";
 import { rootOfSubtrees, sha256 } from "../lib/merkle.ts";
 import { SeededRandom } from "./memory_network.ts";
 import { MemoryStore } from "./memory_store.ts";

@@ -1,13 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
+import { chunkBytesOf, chunkCountOf, chunkLengthOf, chunkOffsetOf } from "../lib/chunk_layout.ts";
 import { digestBytes, maxChunkBytes, maxFileBytes, minChunkBytes } from "../lib/constants.ts";
 import { ProtocolError } from "../lib/errors.ts";
 import {
-  chunkBytesOf,
-  chunkCountOf,
   chunkHash,
-  chunkLengthOf,
-  chunkOffsetOf,
   ContentHasher,
   hashOfChunk,
   type Manifest,

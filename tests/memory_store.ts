@@ -3,14 +3,12 @@
  * what others do to the directory while it is watched; `failWrites` is a full disk.
  */
 import { copyBits, emptyBits, fullBits, isFull, setBit } from "../lib/bitfield.ts";
+import { chunkCountOf, chunkLengthOf, chunkOffsetOf } from "../lib/chunk_layout.ts";
 import { hexOf } from "../lib/chunk_name.ts";
 import { UserError } from "../lib/errors.ts";
 import { freeName, localName } from "../lib/file_name.ts";
 import {
-  chunkCountOf,
   chunkHash,
-  chunkLengthOf,
-  chunkOffsetOf,
   ContentHasher,
   equalBytes,
   hashOfChunk,

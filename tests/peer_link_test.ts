@@ -1,8 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
+import { chunkLengthOf } from "../lib/chunk_layout.ts";
 import { FramedStream } from "../lib/framed_stream.ts";
 import { Catalogue } from "../lib/catalogue.ts";
 import { LengthProofs } from "../lib/length_proof.ts";
-import { chunkLengthOf, type Manifest } from "../lib/manifest.ts";
+import type { Manifest } from "../lib/manifest.ts";
 import { type LinkEnd, type LinkEvent, peerFrameLimits, PeerLink } from "../lib/peer_link.ts";
 import { encodePeerMessage } from "../lib/peer_messages.ts";
 import type { Connection, TransportKind } from "../lib/ports.ts";

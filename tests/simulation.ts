@@ -15,10 +15,10 @@
  * tests have them), the contents of TLS.
  */
 import { isFull } from "../lib/bitfield.ts";
+import { chunkCountOf } from "../lib/chunk_layout.ts";
 import { heartbeatMs } from "../lib/constants.ts";
 import type { ListedFile } from "../lib/control.ts";
 import { messageOf } from "../lib/errors.ts";
-import { chunkCountOf } from "../lib/manifest.ts";
 import type { Clock } from "../lib/ports.ts";
 import type { TransferRates } from "../lib/transfer_limits.ts";
 import { SeededRandom, settle } from "./memory_network.ts";

@@ -4,7 +4,8 @@
  * hashed when the first run wants it, and known from then on.
  */
 import { Buffer } from "node:buffer";
-import { chunkCountOf, chunkLengthOf, chunkOffsetOf, type Manifest } from "../lib/manifest.ts";
+import { chunkCountOf, chunkLengthOf, chunkOffsetOf } from "../lib/chunk_layout.ts";
+import type { Manifest } from "../lib/manifest.ts";
 import { SeededRandom } from "./memory_network.ts";
 import { settle } from "./memory_store.ts";
 

@@ -5,8 +5,9 @@
  * A liar's directory returns damaged chunks, sends a false manifest, or claims files that it doesn't have.
  */
 import { isFull } from "../lib/bitfield.ts";
+import { chunkCountOf } from "../lib/chunk_layout.ts";
 import { hexOf } from "../lib/chunk_name.ts";
-import { chunkCountOf, equalBytes, type Manifest } from "../lib/manifest.ts";
+import { equalBytes, type Manifest } from "../lib/manifest.ts";
 import type { Random } from "../lib/ports.ts";
 import type { ChunkWriter, PartialFile, StoredFile } from "../lib/store.ts";
 import { MemoryStore, type Salvage } from "./memory_store.ts";

@@ -1,8 +1,9 @@
 /**
  * What the tests of chunk stores share: a directory of their own, sample files, a download from one store to another.
  */
+import { chunkCountOf, chunkLengthOf, chunkOffsetOf } from "../lib/chunk_layout.ts";
 import { type DirectoryStore, openStore, type OpenStoreOptions } from "../lib/deno_files.ts";
-import { chunkCountOf, chunkLengthOf, chunkOffsetOf, type Manifest } from "../lib/manifest.ts";
+import type { Manifest } from "../lib/manifest.ts";
 import type { ChunkStore, StoreChanges } from "../lib/store.ts";
 import { manifestOf } from "./memory_store.ts";
 

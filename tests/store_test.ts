@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { fullBits } from "../lib/bitfield.ts";
+import { chunkCountOf } from "../lib/chunk_layout.ts";
 import { ProtocolError } from "../lib/errors.ts";
-import { chunkCountOf } from "../lib/manifest.ts";
 import type { ChunkStore } from "../lib/store.ts";
 import { manifestOf, MemoryStore } from "./memory_store.ts";
 import {
