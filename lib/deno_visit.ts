@@ -35,15 +35,18 @@ export async function visitRealTracker(
     await tracker.goodbye();
     await Promise.all([tcp.close(), quic.close()]);
   };
-  try {
-    await tracker.connect({ signal });
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  const joining = tracker.connect({ signal });
+  joining.catch(() => {});
+  // What is asked goes out with the join; why there is no tracker says more than that it didn't answer.
+  const answerTo = async <Answer>(question: Promise<Answer>) => {
+    question.catch(() => {});
+    await joining;
+    return await question;
+  };
   return {
-    list: async () => listedFiles(await tracker.list()),
-    holders: async (digest) => holdersOf(await tracker.holders(Uint8Array.fromHex(digest))),
+    list: async () => listedFiles(await answerTo(tracker.list())),
+    holders: async (digest) =>
+      holdersOf(await answerTo(tracker.holders(Uint8Array.fromHex(digest)))),
     close,
   };
 }

@@ -11,6 +11,7 @@
  * - A heartbeat goes out as often as the tracker wishes. When nothing comes back, the tracker is taken for dead
  *   long before a transport would say so; announcements under way may delay the answer and are allowed for.
  * - Announcements and requests take turns, so that neither waits for all of the other.
+ * - Who has announced nothing asks without waiting for `joined`: the tracker takes messages in their order.
  *
  * Drive it with `handleInput` and `handleTimeout`, then drain `pollTransmit` and `pollEvent`; call back at
  * `pollTimeout`. `pollTransmit` makes each message when it is asked for: ask when the last one is written.
@@ -331,6 +332,7 @@ export class TrackerClient {
     this.#urgent = null;
     if (urgent !== null) return urgent;
     const state = this.#state;
+    if (state.name === "joining" && this.#unsaid.size === 0) return this.#nextQuestion();
     if (state.name !== "joined") return null;
     if (state.heartbeatDue) {
       state.heartbeatDue = false;

@@ -96,6 +96,27 @@ Deno.test("a client joins first and says nothing else until it is answered", () 
   assertEquals(client.observed, observed);
 });
 
+Deno.test("a client that announces nothing asks along with its join", () => {
+  const client = newClient();
+  const request = client.ask({ type: "peers", digest: digestOf(1) }, 0);
+  assertEquals(sent(client), []);
+  client.connect(0);
+  assertEquals(sent(client).map(({ type }) => type), ["join", "peers"]);
+  client.handleInput(welcome, 10);
+  client.handleInput({ type: "holders", request, holders: [] }, 10);
+  assertEquals(events(client).map(({ type }) => type), ["joined", "answered"]);
+});
+
+Deno.test("a client announces before it asks", () => {
+  const client = newClient();
+  client.announce([file(1)]);
+  client.ask({ type: "peers", digest: digestOf(1) }, 0);
+  client.connect(0);
+  assertEquals(sent(client).map(({ type }) => type), ["join"]);
+  client.handleInput(welcome, 10);
+  assertEquals(sent(client).map(({ type }) => type), ["announce", "peers"]);
+});
+
 Deno.test("a client says everything again over a new connection, as it stands by then", () => {
   const client = joinedClient();
   client.announce([file(1), file(2), partial(3, 0)]);
