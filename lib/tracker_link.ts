@@ -55,6 +55,9 @@ const goodbyeMs = 1_000;
 /** How long the first connection may take unless told otherwise. */
 const defaultConnectMs = 10_000;
 
+/** When messages leave together, no more is added to so many bytes. */
+const gatheredBytes = 1_024;
+
 /** Pages of one listing: more than the largest list has. */
 const maxPages = 16_384;
 
@@ -362,10 +365,10 @@ export class TrackerLink {
     if (line === null) return;
     this.#isWriting = true;
     try {
-      for (;;) {
-        const message = this.#client.pollTransmit(this.#options.clock.now());
-        if (message === null || this.#line !== line) break;
-        await line.stream.write(encodeTrackerRequest(message));
+      while (this.#line === line) {
+        const frames = this.#nextFrames();
+        if (frames.length === 0) break;
+        await line.stream.write(...frames);
       }
     } catch {
       line.connection.close();
@@ -373,6 +376,19 @@ export class TrackerLink {
     this.#isWriting = false;
     if (this.#line !== line) return this.#drive();
     this.#setAlarm();
+  }
+
+  /** What there is to say: a large message, or small ones that leave together and so are answered together. */
+  #nextFrames(): Uint8Array[] {
+    const frames: Uint8Array[] = [];
+    for (let bytes = 0; bytes < gatheredBytes;) {
+      const message = this.#client.pollTransmit(this.#options.clock.now());
+      if (message === null) break;
+      const frame = encodeTrackerRequest(message);
+      frames.push(frame);
+      bytes += frame.length;
+    }
+    return frames;
   }
 
   #setAlarm(): void {
