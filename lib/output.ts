@@ -4,7 +4,7 @@
  */
 import { redact } from "./join_link.ts";
 import { displayName } from "./file_name.ts";
-import { type Notice } from "./control.ts";
+import type { Notice } from "./control.ts";
 import { jsonLine } from "./json_output.ts";
 import { messageOf, UserError, type UserErrorCode } from "./errors.ts";
 import { type Column, formatTable, type Style } from "./format.ts";

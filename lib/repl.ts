@@ -14,7 +14,7 @@ import type { CliffyCommand } from "./cliffy_types.ts";
 import { splitWords } from "./command_line.ts";
 import { runCommand } from "./command_runner.ts";
 import { commandHelp, type CommandName, commandsOf, findCommand, replHelp } from "./commands.ts";
-import { type Offer } from "./completer.ts";
+import type { Offer } from "./completer.ts";
 import { exitCode, UserError } from "./errors.ts";
 import type { PromptSession } from "./own_peer.ts";
 import { hasEnded } from "./download_queue.ts";
