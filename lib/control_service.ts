@@ -197,7 +197,7 @@ class AskerOutput implements Output {
   async end(code: number): Promise<void> {
     if (this.#isClosed) return;
     this.#send({ type: "end", code });
-    await this.#pumping;
+    while (this.#pumping) await this.#pumping;
     await this.#stream.finish().catch(() => {});
   }
 
@@ -222,6 +222,8 @@ class AskerOutput implements Output {
   #pump(): void {
     this.#pumping ??= this.#writeAll().catch(() => this.#fail()).finally(() => {
       this.#pumping = null;
+      // It may have come since the last look at the queue.
+      if (this.#queue.length > 0 || this.#live !== null) this.#pump();
     });
   }
 

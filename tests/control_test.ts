@@ -148,6 +148,21 @@ Deno.test("an asker hears what its command says, in order, and the exit code", a
   assertEquals(clock.pending, 0);
 });
 
+Deno.test("an asker hears the exit code in whatever moment its command ends", async () => {
+  for (let moments = 0; moments < 30; moments++) {
+    const { asker, served, clock } = service({
+      run: async (_request, output) => {
+        output.print("printed");
+        for (let moment = 0; moment < moments; moment++) await Promise.resolve();
+        return 3;
+      },
+    });
+    const client = await ControlClient.greet({ stream: asker, token: "", clock });
+    assertEquals(await client.run(request("list"), new KeptOutput()), 3, `after ${moments}`);
+    await served;
+  }
+});
+
 Deno.test("lines redrawn in place pile up for nobody: only the latest is sent", async () => {
   const gate = Promise.withResolvers<void>();
   const { asker, clock } = service({

@@ -46,7 +46,8 @@ Deno.test("a running peer lists, downloads and tells its status for another term
     assertEquals([events[0], events.at(-1), json.code], ["ready", "complete", 0]);
     const status = (await ask("--json", "status")).lines.flatMap(parsedLine)[0];
     assertEquals(status?.["files"], 2);
-    assertEquals((await ask("verify")).code, 0);
+    const verified = await ask("verify");
+    assertEquals([verified.code, verified.errors], [0, ""]);
     assertEquals((await ask("get", "nothing")).code, 3);
     assertEquals(
       (await ask("get", "x", "--tracker", link.replace(/\/[a-z2-7]{8}/, "/aaaaaaaa"))).code,
