@@ -131,6 +131,8 @@ export class PeerLink {
   #whyRelayed: string | null = null;
   #isNominated = false;
   #isRetiring = false;
+  /** Files whose bitfield was asked for, by digest in hex, until the question for the manifest may have come, too. */
+  readonly #bitfieldsOwed = new Map<string, Uint8Array>();
   #manifestsOwed = 0;
   #manifestsSent: Promise<void> = Promise.resolve();
   #timer: Timer | null = null;
@@ -315,7 +317,7 @@ export class PeerLink {
   #handle(event: SessionEvent): void {
     switch (event.type) {
       case "bitfield-wanted":
-        this.#sendBitfield(event.digest);
+        this.#oweBitfield(event.digest);
         return this.#options.onEvent({ type: "wanted", digest: event.digest });
       case "manifest-wanted":
         return this.#oweManifest(event.digest);
@@ -341,10 +343,23 @@ export class PeerLink {
     }
   }
 
+  /** What is asked for together is answered together: see `#sendManifest`. */
+  #oweBitfield(digest: Uint8Array): void {
+    this.#bitfieldsOwed.set(digest.toHex(), digest);
+    queueMicrotask(() => {
+      if (this.#bitfieldsOwed.delete(digest.toHex())) this.#sendBitfield(digest);
+    });
+  }
+
   #sendBitfield(digest: Uint8Array): void {
+    const bitfield = this.#bitfieldOf(digest);
+    if (bitfield) this.#send(0, bitfield);
+    else this.#input({ type: "lack", digest });
+  }
+
+  #bitfieldOf(digest: Uint8Array): WholePeerMessage | null {
     const holding = this.#options.holdings.get(digest);
-    if (!holding) return this.#input({ type: "lack", digest });
-    this.#send(0, { type: "bitfield", digest, length: holding.length, held: holding.held });
+    return holding && { type: "bitfield", digest, length: holding.length, held: holding.held };
   }
 
   /** One after the other, so that no more than one waits to be read. */
@@ -352,18 +367,25 @@ export class PeerLink {
     if (++this.#manifestsOwed > maxManifestsOwed) {
       return this.#fail(new ProtocolError("too-many-manifests", "The peer asks for all at once"));
     }
-    const sent = this.#manifestsSent.then(() => this.#sendManifest(digest));
+    const owesBitfield = this.#bitfieldsOwed.delete(digest.toHex());
+    const sent = this.#manifestsSent.then(() => this.#sendManifest(digest, owesBitfield));
     this.#manifestsSent = sent.catch((error) => this.#fail(error));
   }
 
-  async #sendManifest(digest: Uint8Array): Promise<void> {
+  /**
+   * Together with the bitfield if that is owed: an accepted TLS connection can't turn off Nagle's algorithm, which would
+   * have a second small write wait for the first one's acknowledgement, for 40 ms where that is delayed.
+   */
+  async #sendManifest(digest: Uint8Array, owesBitfield: boolean): Promise<void> {
     if (!this.isOpen) return;
     const manifest = await this.#options.store.manifest(digest).catch(() => null);
     const proof = manifest ? await this.#proofOf(manifest) : noProof;
     this.#manifestsOwed--;
-    if (!manifest) return this.#input({ type: "lack", digest });
-    const message = encodePeerMessage({ type: "manifest", ...manifest, ...proof });
-    if (this.isOpen) await this.#lanes[0]?.stream.write(message);
+    const bitfield = owesBitfield ? this.#bitfieldOf(digest) : null;
+    if (!manifest || owesBitfield && !bitfield) return this.#input({ type: "lack", digest });
+    const frames = [encodePeerMessage({ type: "manifest", ...manifest, ...proof })];
+    if (bitfield) frames.unshift(encodePeerMessage(bitfield));
+    if (this.isOpen) await this.#lanes[0]?.stream.write(...frames);
   }
 
   #proofOf(manifest: Manifest): Promise<LengthProof> | LengthProof {
