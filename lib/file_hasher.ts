@@ -24,6 +24,9 @@ const stepBytes = 1024 * 1024;
 /** Read at a time where a thread does nothing else: fits the cache of a core. */
 const partStepBytes = 512 * 1024;
 
+/** One for all parts that a thread hashes, made with the first: none waits while it is in use. */
+let partStep: Uint8Array<ArrayBuffer> | null = null;
+
 /** Longer than the tick by which systems date files. */
 const tickMs = 50;
 
@@ -87,7 +90,7 @@ export function hashPart(disk: Disk, part: FilePart): Uint8Array | null {
     if (file.state().stamp !== stamp) return null;
     const hasher = new ContentHasher(length, range);
     const to = Math.min(chunkOffsetOf(length, range.first + range.count), length);
-    const step = new Uint8Array(partStepBytes);
+    const step = partStep ??= new Uint8Array(partStepBytes);
     for (let at = chunkOffsetOf(length, range.first); at < to;) {
       const count = file.read(step.subarray(0, Math.min(step.length, to - at)), at);
       if (count === 0) return null;

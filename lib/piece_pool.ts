@@ -8,6 +8,7 @@
  * result.
  */
 import { Worker } from "node:worker_threads";
+import { noteHashed } from "./hash_garbage.ts";
 import { rootOf } from "./merkle.ts";
 import type { PieceAnswer, PieceJob } from "./piece_worker.ts";
 import type { LentPlace } from "./region.ts";
@@ -73,7 +74,7 @@ export class PiecePool {
     if (piece.length <= shortBytes) return rootOf(piece, leafCount);
     this.#count(piece.length);
     const thread = this.#isFast || this.#always ? this.#freeThread() : null;
-    return thread ? thread.take({ piece, leafCount, place: lend() }) : rootOf(piece, leafCount);
+    return thread ? thread.take({ piece, leafCount, place: lend() }) : hashHere(piece, leafCount);
   }
 
   /** Ends the threads. What they leave undone is done here. */
@@ -148,7 +149,7 @@ class PieceThread {
 
   #finishAll(): void {
     for (const { piece, leafCount } of [...this.#queue]) {
-      this.#finish({ root: rootOf(piece, leafCount), isWritten: false });
+      this.#finish({ root: hashHere(piece, leafCount), isWritten: false });
     }
   }
 
@@ -160,6 +161,11 @@ class PieceThread {
     resolve(answer);
     if (this.#queue.length === 0) this.#worker.unref();
   }
+}
+
+function hashHere(piece: SharedBytes, leafCount: number): Uint8Array {
+  noteHashed(piece.length);
+  return rootOf(piece, leafCount);
 }
 
 function jobOf({ piece, leafCount, place }: Task): PieceJob {

@@ -4,6 +4,7 @@
  */
 import { parentPort } from "node:worker_threads";
 import { denoDisk, type DiskFile } from "./disk.ts";
+import { noteHashed } from "./hash_garbage.ts";
 import { TreeHasher } from "./merkle.ts";
 import type { Place } from "./region.ts";
 
@@ -36,6 +37,7 @@ parentPort?.on("message", ({ buffer, length, leafCount, place }: PieceJob) => {
   const isWritten = place !== null && write(piece, place);
   const answer: PieceAnswer = { root: hasher.root(leafCount), isWritten };
   parentPort?.postMessage(answer);
+  noteHashed(length);
 });
 
 function write(piece: Uint8Array, place: Place): boolean {

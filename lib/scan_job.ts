@@ -5,6 +5,9 @@
 import type { Disk } from "./disk.ts";
 import { failureOf, type FilePart, hashFile, type HashOutcome, hashPart } from "./file_hasher.ts";
 
+/** Of one job, at most. */
+export const maxJobBytes = 32 * 1024 * 1024;
+
 export type ScanJob =
   | { kind: "files"; paths: string[] }
   | { kind: "part"; part: FilePart };

@@ -12,12 +12,9 @@ import { digestBytes, maxFileBytes } from "./constants.ts";
 import { atRest, failureOf, hashFile, type HashOutcome, tooLarge } from "./file_hasher.ts";
 import { rootOfChunkHashes } from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
-import { carryOut, type ScanAnswer, type ScanJob } from "./scan_job.ts";
+import { carryOut, maxJobBytes, type ScanAnswer, type ScanJob } from "./scan_job.ts";
 
-/** Of a large file, hashed at a time; files up to this size are hashed whole. */
-const partBytes = 32 * 1024 * 1024;
-
-/** Files of one batch, if they have no more than `partBytes` together. */
+/** Files of one batch, if they have no more than `maxJobBytes` together. */
 const maxBatchFiles = 128;
 
 /** From so much on, threads are worth their start. */
@@ -109,11 +106,11 @@ async function* tasksOf<File>(
   let batchBytes = 0;
   for (const file of files) {
     const size = options.sizeOf(file);
-    if (size > partBytes) {
+    if (size > maxJobBytes) {
       yield* partsOf(file, options);
       continue;
     }
-    if (batchBytes + size > partBytes || batch.length >= maxBatchFiles) {
+    if (batchBytes + size > maxJobBytes || batch.length >= maxBatchFiles) {
       yield batchTask(batch, batchBytes, options);
       [batch, batchBytes] = [[], 0];
     }
@@ -148,12 +145,12 @@ async function* partsOf<File>(
   if ("outcome" in state) return onOutcome(file, state.outcome);
   const large = new LargeFile(disk, { path, state, onOutcome: (one) => onOutcome(file, one) });
   const length = state.size;
-  const count = partBytes / chunkBytesOf(length);
+  const count = maxJobBytes / chunkBytesOf(length);
   for (let first = 0; first < chunkCountOf(length) && !large.isOver; first += count) {
     const range = { first, count: Math.min(count, chunkCountOf(length) - first) };
     yield {
       job: { kind: "part", part: { path, stamp: state.stamp, length, range } },
-      bytes: Math.min(partBytes, length - first * chunkBytesOf(length)),
+      bytes: Math.min(maxJobBytes, length - first * chunkBytesOf(length)),
       finish: (answer) => large.take(first, answer),
     };
   }

@@ -3,7 +3,8 @@
  * order.
  */
 import { denoDisk } from "./disk.ts";
-import { carryOut, type ScanAnswer, type ScanJob } from "./scan_job.ts";
+import { noteHashed } from "./hash_garbage.ts";
+import { carryOut, maxJobBytes, type ScanAnswer, type ScanJob } from "./scan_job.ts";
 
 /** The side of a worker that talks to whoever started it. */
 interface WorkerScope {
@@ -16,5 +17,8 @@ const scope = globalThis as unknown as WorkerScope;
 let work: Promise<void> = Promise.resolve();
 
 scope.onmessage = ({ data }) => {
-  work = work.then(async () => scope.postMessage(await carryOut(denoDisk, data)));
+  work = work.then(async () => {
+    scope.postMessage(await carryOut(denoDisk, data));
+    noteHashed(maxJobBytes);
+  });
 };
