@@ -10,6 +10,7 @@ import { Backoff } from "./backoff.ts";
 import type { DownloadStatus, ListedFile } from "./control.ts";
 import { DownloadTask, type Swarm } from "./download_task.ts";
 import { encodeId } from "./identity.ts";
+import type { HolderRow } from "./tracker_messages.ts";
 
 /** How long holders that were asked in vain are left alone. */
 const restMs = { first: 30_000, last: 3_600_000 };
@@ -84,8 +85,8 @@ export class Adoptions {
     const { swarm, isDownloading } = this.#options;
     const { digest } = file;
     if (this.taskOf(digest) || isDownloading(digest)) return;
-    const rows = await swarm.holders(Uint8Array.fromHex(digest));
-    if (isDownloading(digest)) return;
+    const rows = await this.#holders(digest);
+    if (rows === null || isDownloading(digest)) return;
     const orphan = this.#orphans.get(digest) ?? this.#newOrphan();
     this.#orphans.set(digest, orphan);
     const holders = new Set(rows.map(({ peer }) => encodeId(peer)));
@@ -93,6 +94,11 @@ export class Adoptions {
     orphan.holders = holders;
     if (isAnyNew) orphan.backoff.reset();
     if (isAnyNew || swarm.clock.now() >= orphan.restUntil) this.#ask(file, orphan);
+  }
+
+  /** Null if they can't be told: the file has just gone, say, or the tracker. */
+  async #holders(digest: string): Promise<HolderRow[] | null> {
+    return await this.#options.swarm.holders(Uint8Array.fromHex(digest)).catch(() => null);
   }
 
   #ask(file: ListedFile, orphan: Orphan): void {

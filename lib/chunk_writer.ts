@@ -1,7 +1,7 @@
 /**
- * One chunk on its way to the disk: bytes are gathered to large pieces as they come, hashed and written where they count
- * for nothing until the hash is right: to the chunk's region of the growing file, if need be by another thread, or, when
- * somebody else has that, to a file of the chunk's own.
+ * One chunk on its way to the disk: bytes are gathered to large pieces as they come, hashed and written where they
+ * count for nothing until the hash is right: to the chunk's region of the growing file, if need be by another thread,
+ * or, when somebody else has that, to a file of the chunk's own.
  */
 import { blockBytes, digestBytes } from "./constants.ts";
 import { type Disk, type DiskFile, isFull } from "./disk.ts";

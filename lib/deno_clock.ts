@@ -22,7 +22,7 @@ export const systemClock: Clock = {
   now: () => performance.now(),
   wallTime: () => Date.now(),
   setTimer(delayMs, callback) {
-    const bounded = Math.min(Math.max(Math.ceil(delayMs), 0), maxDelayMs);
+    const bounded = Math.min(Math.max(Math.ceil(delayMs) || 0, 0), maxDelayMs);
     if (earlyTimers < maxEarlyTimers) return setEarlyTimer(bounded, callback);
     const timer = setTimeout(callback, bounded);
     return { cancel: () => clearTimeout(timer) };

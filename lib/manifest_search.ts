@@ -3,8 +3,9 @@
  *
  * Rules. One source is asked, another at once when that has none to give, twice as many when it is late, and so on;
  * first those that tell a length that few were asked about, so that one honest source is heard soon among many that
- * lie. What was asked on a link that another has replaced is asked again. Whoever sends what proves false is reported. When all were asked they are asked again, unless there are as many
- * as a download has room for: then it is others' turn.
+ * lie. What was asked on a link that another has replaced is asked again. Whoever sends what proves false is reported.
+ * When all were asked they are asked again, unless there are as many as a download has room for: then it is others'
+ * turn.
  */
 import { digestBytes } from "./constants.ts";
 import { messageOf } from "./errors.ts";

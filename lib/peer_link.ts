@@ -373,8 +373,8 @@ export class PeerLink {
   }
 
   /**
-   * Together with the bitfield if that is owed: an accepted TLS connection can't turn off Nagle's algorithm, which would
-   * have a second small write wait for the first one's acknowledgement, for 40 ms where that is delayed.
+   * Together with the bitfield if that is owed: an accepted TLS connection can't turn off Nagle's algorithm, which
+   * would have a second small write wait for the first one's acknowledgement, for 40 ms where that is delayed.
    */
   async #sendManifest(digest: Uint8Array, owesBitfield: boolean): Promise<void> {
     if (!this.isOpen) return;

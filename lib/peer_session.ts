@@ -341,6 +341,8 @@ export class PeerSession {
         if (this.#myInterests.delete(key)) this.#send({ type: "uninterested", digest });
         return;
       case "ask-manifest":
+        // One answer is to come: a second would be unasked.
+        if (this.#manifestQuestions.has(key)) return;
         this.#manifestQuestions.add(key);
         return this.#send({ type: "manifest_request", digest });
       case "ask-chunk":

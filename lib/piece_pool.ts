@@ -3,9 +3,9 @@
  *
  * A piece lies in memory that all threads see, so that nothing is copied and nothing changes hands. Threads are
  * started, and used, while so much comes that it would keep this one busy; less of it costs less here than it takes to
- * hand it over, the more so on a machine whose cores all have work. A piece that no thread can take soon is hashed here,
- * at once: so nothing ever waits for a thread to start, nothing piles up, and a thread that fails costs time but no
- * result.
+ * hand it over, the more so on a machine whose cores all have work. A piece that no thread can take soon is hashed
+ * here, at once: so nothing ever waits for a thread to start, nothing piles up, and a thread that fails costs time but
+ * no result.
  */
 import { Worker } from "node:worker_threads";
 import { noteHashed } from "./hash_garbage.ts";
@@ -64,8 +64,8 @@ export class PiecePool {
 
   /**
    * Has the piece hashed, padded to `leafCount` leaves: returns the root if that was done here at once, and nothing is
-   * written then; else a promise that never rejects, and until then the piece may not be changed. `lend`: where a thread
-   * may write it, called only if one takes the piece. `piece` is the beginning of its buffer.
+   * written then; else a promise that never rejects, and until then the piece may not be changed. `lend`: where a
+   * thread may write it, called only if one takes the piece. `piece` is the beginning of its buffer.
    */
   take(
     piece: SharedBytes,
@@ -77,10 +77,10 @@ export class PiecePool {
     return thread ? thread.take({ piece, leafCount, place: lend() }) : hashHere(piece, leafCount);
   }
 
-  /** Ends the threads. What they leave undone is done here. */
+  /** Ends the threads, each as soon as it has done what it was given. */
   close(): void {
     this.#isClosed = true;
-    for (const thread of this.#threads.splice(0)) thread.end();
+    for (const thread of this.#threads.splice(0)) thread.close();
   }
 
   #count(bytes: number): void {
@@ -113,13 +113,15 @@ export class PiecePool {
 class PieceThread {
   readonly #worker: Worker;
   readonly #queue: Waiting[] = [];
-  #state: "starting" | "ready" | "ended" = "starting";
+  #state: "starting" | "ready" | "closing" | "failed" = "starting";
 
   constructor() {
     this.#worker = new Worker(new URL("./piece_worker.ts", import.meta.url));
-    this.#worker.on("online", () => this.#state = "ready");
+    this.#worker.on("online", () => {
+      if (this.#state === "starting") this.#state = "ready";
+    });
     this.#worker.on("message", (answer: PieceAnswer) => this.#finish(answer));
-    this.#worker.on("error", () => this.end());
+    this.#worker.on("error", () => this.#fail());
     this.#worker.unref();
   }
 
@@ -140,14 +142,15 @@ class PieceThread {
     });
   }
 
-  end(): void {
-    if (this.#state === "ended") return;
-    this.#state = "ended";
-    // As long as it runs it may still write.
-    void this.#worker.terminate().catch(() => {}).then(() => this.#finishAll());
+  /** `terminate` would not wait for a write that is under way. */
+  close(): void {
+    if (this.#state !== "failed") this.#state = "closing";
+    this.#rest();
   }
 
-  #finishAll(): void {
+  /** It has ended by itself: what it leaves undone is done here. */
+  #fail(): void {
+    this.#state = "failed";
     for (const { piece, leafCount } of [...this.#queue]) {
       this.#finish({ root: hashHere(piece, leafCount), isWritten: false });
     }
@@ -159,7 +162,13 @@ class PieceThread {
     const { piece, place, resolve } = waiting;
     place?.giveBack(answer.isWritten ? piece.length : 0);
     resolve(answer);
-    if (this.#queue.length === 0) this.#worker.unref();
+    this.#rest();
+  }
+
+  #rest(): void {
+    if (this.#queue.length > 0) return;
+    this.#worker.unref();
+    if (this.#state === "closing") void this.#worker.terminate();
   }
 }
 

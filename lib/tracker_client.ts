@@ -14,7 +14,7 @@
  * - Who has announced nothing asks without waiting for `joined`: the tracker takes messages in their order.
  *
  * Drive it with `handleInput` and `handleTimeout`, then drain `pollTransmit` and `pollEvent`; call back at
- * `pollTimeout`. `pollTransmit` makes each message when it is asked for: ask when the last one is written.
+ * `pollTimeout`. `pollTransmit` makes each message when it is asked for: ask only for what leaves next.
  */
 import { sameAddress, type SocketAddress } from "./address.ts";
 import { copyBits, hasBit, setBit } from "./bitfield.ts";

@@ -7,6 +7,7 @@
  * proxies (`lossy_proxy.ts`): whichever way the two find to each other, it is that one. Needs root, `ip`, `nft`, `nsenter` and `unshare`.
  */
 import { join } from "node:path";
+import { chunkBytesOf } from "../lib/chunk_layout.ts";
 import { commandOf, linkIn, type Playground, Program } from "../tests/programs.ts";
 import {
   type BenchCase,
@@ -17,7 +18,6 @@ import {
   poll,
   type Setup,
 } from "./bench_ground.ts";
-import { chunkBytesOf } from "../lib/chunk_layout.ts";
 
 const reference = "raw QUIC, one connection";
 

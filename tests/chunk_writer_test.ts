@@ -5,9 +5,9 @@ import { denoDisk } from "../lib/disk.ts";
 import { GrowingFile } from "../lib/growing_file.ts";
 import { rootOf } from "../lib/merkle.ts";
 import { PiecePool } from "../lib/piece_pool.ts";
-import type { Region } from "../lib/region.ts";
+import type { LentPlace, Region } from "../lib/region.ts";
 import { faultyDisk } from "./faulty_disk.ts";
-import { inDirectory, namesIn, sample } from "./store_fixture.ts";
+import { inDirectory, namesIn, sample, threadTakesOver } from "./store_fixture.ts";
 
 /** Without threads: what they do `piece_pool_test.ts` tests. */
 const pieces = new PiecePool({ threads: 0 });
@@ -88,42 +88,42 @@ Deno.test("DiskChunkWriter makes no file before there is something to write", ()
     return Promise.resolve();
   }));
 
-Deno.test("DiskChunkWriter has other threads write to its region, and writes itself what they can't", () =>
+Deno.test("DiskChunkWriter has another thread write to its region, and writes itself what it can't", () =>
   inDirectory(async (path) => {
-    const threads = new PiecePool({ threads: 1, always: true });
+    const pool = new PiecePool({ threads: 1, always: true });
     try {
+      await threadTakesOver(pool);
       const bytes = sample(1_800_000);
-      // At first no thread runs, later none finds the file.
-      for (const round of ["here", "there", "there", "moved"]) {
+      for (const isMoved of [false, true]) {
         const growing = GrowingFile.create(denoDisk, `${path}/growing`);
-        if (round === "moved") Deno.renameSync(growing.path, `${path}/moved`);
-        const claim = () => growing.claim(0, 1000);
+        // The thread looks for it by its path.
+        if (isMoved) Deno.renameSync(growing.path, `${path}/moved`);
+        const counted = new CountedRegion(growing.claim(0, 1000)!);
         const writer = new DiskChunkWriter({
           ...optionsFor(path, bytes),
-          pieces: threads,
-          claim,
+          pieces: pool,
+          claim: () => counted,
           onVerified: () => {},
         });
-        for (let at = 0; at < bytes.length; at += 100_000) {
-          writer.write(bytes.subarray(at, at + 100_000));
-          await new Promise((resolve) => setTimeout(resolve, 5));
-        }
+        writer.write(bytes);
         assertEquals(await writer.finish(), "stored");
         assert(growing.has(0));
+        assertEquals(counted.byThread > 0, !isMoved);
         const written = new Uint8Array(bytes.length);
         assertEquals(growing.read(written, 1000), bytes.length);
         assert(written.every((byte, index) => byte === bytes[index]));
         growing.drop();
       }
     } finally {
-      threads.close();
+      pool.close();
     }
   }));
 
 Deno.test("DiskChunkWriter tells at the end when neither another thread nor it can write", () =>
   inDirectory(async (path) => {
-    const threads = new PiecePool({ threads: 1, always: true });
+    const pool = new PiecePool({ threads: 1, always: true });
     try {
+      await threadTakesOver(pool);
       const bytes = sample(600_000);
       const stuck: Region = {
         lend: () => ({ path: `${path}/nothing`, inode: 1, offset: 0, giveBack: () => {} }),
@@ -132,24 +132,42 @@ Deno.test("DiskChunkWriter tells at the end when neither another thread nor it c
         },
         release: () => {},
       };
-      const endings: unknown[] = [];
-      for (let round = 0; round < 50 && endings.length === 0; round++) {
-        const options = { ...optionsFor(path, bytes), pieces: threads, claim: () => stuck };
-        const writer = new DiskChunkWriter(options);
-        try {
-          writer.write(bytes.subarray(0, 550_000));
-        } catch {
-          // No thread runs as yet.
-          await new Promise((resolve) => setTimeout(resolve, 20));
-          continue;
-        }
-        endings.push(await assertRejects(() => writer.finish(), Error, "told: refused"));
-      }
-      assertEquals(endings.length, 1);
+      const options = { ...optionsFor(path, bytes), pieces: pool, claim: () => stuck };
+      const writer = new DiskChunkWriter(options);
+      writer.write(bytes.subarray(0, 550_000));
+      await assertRejects(() => writer.finish(), Error, "told: refused");
     } finally {
-      threads.close();
+      pool.close();
     }
   }));
+
+/** A region that counts what other threads have written. */
+class CountedRegion implements Region {
+  readonly #region: Region;
+  byThread = 0;
+
+  constructor(region: Region) {
+    this.#region = region;
+  }
+
+  write(bytes: Uint8Array, at: number): void {
+    this.#region.write(bytes, at);
+  }
+
+  lend(at: number): LentPlace | null {
+    const place = this.#region.lend(at);
+    if (!place) return null;
+    const giveBack = (written: number) => {
+      this.byThread += written;
+      place.giveBack(written);
+    };
+    return { ...place, giveBack };
+  }
+
+  release(isRight: boolean): void {
+    this.#region.release(isRight);
+  }
+}
 
 function optionsFor(path: string, bytes: Uint8Array): ChunkWriterOptions {
   return {

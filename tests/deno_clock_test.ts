@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { systemRandom } from "../lib/deno_clock.ts";
+import { systemClock, systemRandom } from "../lib/deno_clock.ts";
 
 const draws = 20_000;
 
@@ -30,4 +30,19 @@ Deno.test("systemRandom.bytes() gives as many as are asked for, and others each 
   assertEquals([one.length, other.length], [100_000, 100_000]);
   assert(one.toHex() !== other.toHex());
   assert(one.subarray(99_000).some((byte) => byte !== 0));
+});
+
+Deno.test("systemClock's timers ring, early ones and late ones, and not when cancelled", async () => {
+  const rung: number[] = [];
+  const all = Promise.withResolvers<void>();
+  // More than are set before the runtime's own timers are loaded.
+  const timers = Array.from({ length: 60 }, (_, index) =>
+    systemClock.setTimer(10 + index, () => {
+      rung.push(index);
+      if (index === 58) all.resolve();
+    }));
+  for (const index of [3, 40, 59]) timers[index]!.cancel();
+  await all.promise;
+  const expected = [...timers.keys()].filter((index) => ![3, 40, 59].includes(index));
+  assertEquals(rung.toSorted((one, other) => one - other), expected);
 });

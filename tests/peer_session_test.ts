@@ -235,6 +235,18 @@ Deno.test("PeerSession takes a manifest only when it asked for it, and once", ()
   refuses(session, message, "unasked-manifest");
 });
 
+Deno.test("PeerSession asks for a manifest once while an answer is to come: a second one would be unasked", () => {
+  const session = sessionOf();
+  for (let times = 0; times < 2; times++) {
+    session.handleInput({ type: "ask-manifest", digest }, 0);
+  }
+  const asked = { stream: 0, message: { type: "manifest_request", digest } as const };
+  assertEquals(transmitsOf(session), [asked]);
+  receive(session, { type: "lacking", digest });
+  session.handleInput({ type: "ask-manifest", digest }, 0);
+  assertEquals(transmitsOf(session), [asked]);
+});
+
 Deno.test("PeerSession gives up a chunk that is rejected half-way and takes the next", () => {
   const session = sessionOf();
   askChunk(session, 0);

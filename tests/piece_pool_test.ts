@@ -5,7 +5,7 @@ import { rootOf } from "../lib/merkle.ts";
 import { PiecePool } from "../lib/piece_pool.ts";
 import type { LentPlace } from "../lib/region.ts";
 import type { SharedBytes } from "../lib/write_buffers.ts";
-import { inDirectory } from "./store_fixture.ts";
+import { inDirectory, threadTakesOver } from "./store_fixture.ts";
 
 const patienceMs = 30_000;
 
@@ -155,16 +155,6 @@ function taken(
 
 function rootBy(pool: PiecePool, piece: SharedBytes, leafCount: number): Promise<Uint8Array> {
   return Promise.resolve(taken(pool, piece, leafCount));
-}
-
-/** Resolves when a thread runs, which shows in an answer that comes later. */
-async function threadTakesOver(pool: PiecePool): Promise<void> {
-  const piece = sample(8 * blockBytes);
-  for (const deadline = Date.now() + patienceMs; Date.now() < deadline;) {
-    if (taken(pool, piece, 8) instanceof Promise) return;
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-  throw new Error(`no thread within ${patienceMs} ms`);
 }
 
 function sample(length: number): SharedBytes {

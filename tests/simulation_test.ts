@@ -42,17 +42,6 @@ const regressions: { seed: number; steps: number; found: string }[] = [
     steps: 60,
     found: "a path doubted, and given up for another, before an answer could come that took 1.8 s",
   },
-  {
-    seed: 3_008_296,
-    steps: 60,
-    found:
-      "a question for a manifest that went down with each of many links, and was not asked anew",
-  },
-  {
-    seed: 3_015_264,
-    steps: 60,
-    found: "a download that failed for its chunk when its file had come in another way",
-  },
 ];
 
 Deno.test(`the system keeps its promises through ${seeds} seeds of trouble`, async () => {

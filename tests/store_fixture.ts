@@ -4,11 +4,12 @@
 import { chunkCountOf, chunkLengthOf, chunkOffsetOf } from "../lib/chunk_layout.ts";
 import { type DirectoryStore, openStore, type OpenStoreOptions } from "../lib/deno_files.ts";
 import type { Manifest } from "../lib/manifest.ts";
+import type { PiecePool } from "../lib/piece_pool.ts";
 import type { ChunkStore, StoreChanges } from "../lib/store.ts";
 import { manifestOf } from "./memory_store.ts";
 
 /** The longest that a test waits for something to be noticed. */
-const patienceMs = 10_000;
+const patienceMs = 30_000;
 
 export const chunkBytes = 256 * 1024;
 
@@ -20,6 +21,16 @@ export async function inDirectory(test: (path: string) => Promise<void>): Promis
   } finally {
     await Deno.remove(path, { recursive: true });
   }
+}
+
+/** Resolves when a thread of the pool runs, which shows in an answer that comes later. */
+export async function threadTakesOver(pool: PiecePool): Promise<void> {
+  const piece = new Uint8Array(new SharedArrayBuffer(chunkBytes));
+  for (const deadline = Date.now() + patienceMs; Date.now() < deadline;) {
+    if (pool.take(piece, { leafCount: 16, lend: () => null }) instanceof Promise) return;
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  throw new Error(`no thread within ${patienceMs} ms`);
 }
 
 export interface OpenedStore extends AsyncDisposable {
