@@ -11,11 +11,10 @@ import type { Via } from "./control.ts";
 import { maxDataBytes, maxPeerFrameBytes } from "./constants.ts";
 import { messageOf, ProtocolError, UserError } from "./errors.ts";
 import { FramedStream } from "./framed_stream.ts";
-import { type Frame, frameHeaderBytes, type FrameLimits } from "./frames.ts";
+import type { Frame, FrameLimits } from "./frames.ts";
 import { type LengthProof, type LengthProofs, noProof } from "./length_proof.ts";
 import type { Manifest } from "./manifest.ts";
 import {
-  dataFrameHeader,
   dataFrameType,
   decodePeerMessage,
   encodePeerMessage,
@@ -23,6 +22,7 @@ import {
   type WholePeerMessage,
 } from "./peer_messages.ts";
 import { type Arrival, PeerSession, type SessionEvent, type SessionInput } from "./peer_session.ts";
+import { PieceReader } from "./piece_reader.ts";
 import type { ByteStream, Clock, Connection, Timer } from "./ports.ts";
 import { RateMeter } from "./rate_meter.ts";
 import type { ChunkStore, ChunkWriter } from "./store.ts";
@@ -648,62 +648,5 @@ export class PeerLink {
     this.#options.limits.forget(this.peer);
     this.#options.connection.close();
     this.#options.onEnd(end);
-  }
-}
-
-/** A chunk to be read. */
-interface Reading {
-  digest: Uint8Array;
-  chunk: number;
-  length: number;
-}
-
-/** Reads chunks piece by piece into whole data frames, in two buffers by turns. */
-class PieceReader {
-  readonly #store: ChunkStore;
-  readonly #frames = [new Uint8Array(0), new Uint8Array(0)];
-  #reading: Reading | null = null;
-  #offset = 0;
-  #turn = 0;
-
-  constructor(store: ChunkStore) {
-    this.#store = store;
-  }
-
-  begin(reading: Reading): void {
-    this.#reading = reading;
-    this.#offset = 0;
-  }
-
-  get isThrough(): boolean {
-    return this.#offset === this.#reading?.length;
-  }
-
-  /** The next data frame, valid until the one after the next is asked for; null at the end or when unreadable. */
-  async next(maxBytes: number): Promise<Uint8Array | null> {
-    if (!this.#reading || this.isThrough) return null;
-    const { digest, chunk, length } = this.#reading;
-    const bytes = Math.min(maxBytes, length - this.#offset);
-    const frame = this.#buffer(frameHeaderBytes + bytes);
-    frame.set(dataFrameHeader(bytes));
-    try {
-      const into = frame.subarray(frameHeaderBytes);
-      const count = await this.#store.readChunk(digest, chunk, this.#offset, into);
-      if (count !== bytes) return null;
-    } catch {
-      return null;
-    }
-    this.#offset += bytes;
-    return frame;
-  }
-
-  #buffer(bytes: number): Uint8Array<ArrayBuffer> {
-    this.#turn = 1 - this.#turn;
-    let buffer = this.#frames[this.#turn];
-    if (!buffer || buffer.length < bytes) {
-      buffer = new Uint8Array(bytes);
-      this.#frames[this.#turn] = buffer;
-    }
-    return buffer.subarray(0, bytes);
   }
 }
