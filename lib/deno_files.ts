@@ -36,6 +36,7 @@ import type {
   WholeFiles,
 } from "./store.ts";
 import { SyncQueue } from "./sync_queue.ts";
+import { WatchRest } from "./watch_rest.ts";
 import { WholeFileWriter } from "./whole_file_writer.ts";
 
 /** How long hints are gathered. */
@@ -104,6 +105,7 @@ export class DirectoryStore implements ChunkStore {
   readonly #files: SharedFiles;
   readonly #chunks: ChunkFiles;
   readonly #watch: DirectoryWatch | null;
+  readonly #watchRest: WatchRest | null;
   #onProgress: ((progress: ScanProgress) => void) | null;
   /** Names about which the system gave a hint. */
   #hints = new Set<string>();
@@ -140,6 +142,11 @@ export class DirectoryStore implements ChunkStore {
     this.#files = new SharedFiles({ ...common, reader: this.#reader });
     this.#chunks = new ChunkFiles({ ...common, syncs: this.#syncs });
     this.#watch = options.watch === false ? null : this.#newWatch();
+    this.#watchRest = this.#watch && new WatchRest({
+      watch: this.#watch,
+      fileCount: () => this.#files.table.size,
+      onRested: () => this.#scanSoon(0),
+    });
     this.#onProgress = options.onProgress ?? null;
   }
 
@@ -221,6 +228,7 @@ export class DirectoryStore implements ChunkStore {
     if (this.#isClosed) return;
     this.#isClosed = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#watchRest?.close();
     this.#watch?.close();
     await Promise.allSettled([
       this.#work,
@@ -349,6 +357,7 @@ export class DirectoryStore implements ChunkStore {
     if (this.#files.table.has(hex)) return this.#directory.removeQuietly(path);
     const name = this.#directory.place(path, manifest.name);
     this.#placedAt = performance.now();
+    this.#watchRest?.noteFile();
     this.#directory.removeQuietly(path);
     this.#files.add(name, state, manifest);
     const placed = this.#directory.path(name);

@@ -22,6 +22,7 @@ export class DirectoryWatch {
   readonly #options: DirectoryWatchOptions;
   readonly #watchesTrees = Deno.build.os !== "linux";
   #watcher: Deno.FsWatcher | null = null;
+  #isPaused = false;
   #directories = new Set<string>();
 
   constructor(root: string, options: DirectoryWatchOptions) {
@@ -34,17 +35,30 @@ export class DirectoryWatch {
    * what happened in them until now was not heard.
    */
   add(directories: string[]): boolean {
-    if (this.#watchesTrees && this.#watcher) return false;
+    if (this.#watchesTrees && (this.#watcher || this.#isPaused)) return false;
     const added = directories.filter((name) => !this.#directories.has(name));
     if (added.length === 0) return false;
     for (const name of added) this.#directories.add(name);
-    this.#restart();
+    if (!this.#isPaused) this.#restart();
     return true;
   }
 
   /** A directory is gone: another one may come in its place. */
   drop(name: string): void {
     this.#directories.delete(name);
+  }
+
+  /** Hears nothing until `resume`. */
+  pause(): void {
+    this.#isPaused = true;
+    this.close();
+  }
+
+  /** Hears of what happens from here on. */
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#restart();
   }
 
   close(): void {

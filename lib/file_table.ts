@@ -25,6 +25,11 @@ export class FileTable {
   #contents = new Map<string, Content>();
   #changed = new Map<string, Uint8Array>();
 
+  /** How many names there are. */
+  get size(): number {
+    return this.#rows.size;
+  }
+
   get(name: string): FileRow | undefined {
     return this.#rows.get(name);
   }

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { formatChunkName } from "../lib/chunk_name.ts";
 import type { StoreChanges } from "../lib/store.ts";
+import { eventually } from "./programs.ts";
 import {
   changesOf,
   chunkBytes,
@@ -181,3 +182,34 @@ watched("links that appear are left alone", {}, async (path, { store }) => {
 function announces(name: string): (changes: StoreChanges) => boolean {
   return ({ announced }) => announced.some(({ names }) => names.includes(name));
 }
+
+watched("what others do while hundreds of files come is noticed in the end", {
+  old: sample(100),
+}, async (path, { store }) => {
+  let withdrawn = 0;
+  const announced = new Set<string>();
+  store.onChange((changes) => {
+    withdrawn += changes.withdrawn.length;
+    for (const { names } of changes.announced) for (const name of names) announced.add(name);
+  });
+  for (let count = 0; count < 600; count++) {
+    const { bytes, manifest } = sampleFile(`come ${count}`, 100, count + 2);
+    store.wholes.expect(manifest);
+    const writer = store.openChunk(manifest.digest, 0);
+    writer.write(bytes);
+    assertEquals(await writer.finish(), "stored");
+    store.wholes.settle(manifest.digest);
+    if (count !== 500) continue;
+    Deno.mkdirSync(`${path}/others`);
+    Deno.writeFileSync(`${path}/others/new`, sample(200));
+    Deno.removeSync(`${path}/old`);
+    Deno.removeSync(`${path}/come 7`);
+  }
+  await eventually(
+    "all of it",
+    () => Promise.resolve(withdrawn === 2 && announced.has("others/new")),
+  );
+  assertEquals(store.files().length, 600);
+  Deno.writeFileSync(`${path}/others/newer`, sample(300));
+  await eventually("what is done after it", () => Promise.resolve(announced.has("others/newer")));
+});
