@@ -92,6 +92,7 @@ export class Adoptions {
     const holders = new Set(rows.map(({ peer }) => encodeId(peer)));
     const isAnyNew = !holders.isSubsetOf(orphan.holders);
     orphan.holders = holders;
+    if (holders.size === 0) return;
     if (isAnyNew) orphan.backoff.reset();
     if (isAnyNew || swarm.clock.now() >= orphan.restUntil) this.#ask(file, orphan);
   }

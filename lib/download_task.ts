@@ -53,6 +53,7 @@ export interface Swarm {
   store: ChunkStore;
   /** This peer's id, as text. */
   self: string;
+  /** Those that may be asked: whoever misbehaved is none. */
   holders(digest: Uint8Array): Promise<HolderRow[]>;
   linkTo(peer: string): PeerLink | undefined;
   /** The links to ask on, one for each connected peer. */

@@ -32,6 +32,7 @@ import { type LinkEnd, type LinkEvent, PeerLink } from "./peer_link.ts";
 import type { Clock, Connection, Endpoint, Random, Timer } from "./ports.ts";
 import type { ChunkStore, PartialFile, StoreChanges } from "./store.ts";
 import type { TrackerLink } from "./tracker_link.ts";
+import type { HolderRow } from "./tracker_messages.ts";
 import { holdersOf, listedFiles } from "./tracker_view.ts";
 import { TransferLimits, type TransferRates } from "./transfer_limits.ts";
 
@@ -394,13 +395,13 @@ export class PeerNode implements PeerControl {
   }
 
   #swarm(): Swarm {
-    const { clock, random, store, tracker } = this.#options;
+    const { clock, random, store } = this.#options;
     return {
       clock,
       random,
       store,
       self: this.#self,
-      holders: (digest) => tracker.holders(digest),
+      holders: (digest) => this.#holders(digest),
       linkTo: (peer) => this.#links.to(peer),
       links: () => this.#links.chosen(),
       introduce: (digest, peer) => this.#introduce(digest, peer),
@@ -410,6 +411,12 @@ export class PeerNode implements PeerControl {
       combined: (manifest, path) => this.#noteCombined(manifest, path),
       ban: (peer, reason) => this.#ban(peer, reason),
     };
+  }
+
+  /** Those that may be asked. */
+  async #holders(digest: Uint8Array): Promise<HolderRow[]> {
+    const rows = await this.#options.tracker.holders(digest);
+    return rows.filter(({ peer }) => !this.#banned.has(encodeId(peer)));
   }
 
   /** Downloads that want the same peer at the same time are content with one introduction. */

@@ -13,11 +13,19 @@ class ClaimingStore extends MemoryStore {
   /** When it was asked for a manifest, since it was last looked. */
   asked: number[] = [];
   isMute = false;
+  isFalse = false;
   clock = { now: () => 0 };
 
   override manifest(): Promise<Manifest | null> {
     this.asked.push(this.clock.now());
-    return this.isMute ? new Promise(() => {}) : Promise.resolve(null);
+    if (this.isMute) return new Promise(() => {});
+    return this.isFalse ? this.#falseManifest() : Promise.resolve(null);
+  }
+
+  async #falseManifest(): Promise<Manifest | null> {
+    const [file] = this.files();
+    const manifest = file ? await super.manifest(file.digest) : null;
+    return manifest && { ...manifest, hashes: new Uint8Array(manifest.hashes.length) };
   }
 }
 
@@ -73,6 +81,19 @@ Deno.test("a peer with a chunk and no manifest rests when whoever claims the fil
   claims.asked = [];
   await swarm.clock.advance(20 * 60_000);
   assertEquals(claims.asked, []);
+});
+
+Deno.test("a peer with a chunk and no manifest rests though somebody else gave a false one, who isn't asked again", async () => {
+  const scene = await sceneOfClaim();
+  const { swarm, bytes, claims } = scene;
+  const liars = new ClaimingStore({ film: bytes });
+  liars.isFalse = true;
+  await swarm.join({ store: liars });
+  const peer = await orphaned(scene);
+  await swarm.clock.advance(150_000);
+  assertEquals(liars.asked.length, 1);
+  assert(claims.asked.length <= 3, `asked ${claims.asked.length} times`);
+  assertEquals(portsAt(swarm, peer), [trackerPort]);
 });
 
 Deno.test("a peer with a chunk and no manifest gets it soon after a holder comes that has one", async () => {

@@ -31,6 +31,9 @@ import type { Lie } from "./simulation_store.ts";
 const recoveryMs = 300_000;
 /** Until the silent are forgotten, links that nobody needs are closed and the last haves are told. */
 const restMs = 6 * heartbeatMs + 60_000;
+/** A manifest that no holder can give, or prove, is asked for less and less often: between two times all rest. */
+const maxUnrestMs = 15 * 60_000;
+const unrestStepMs = 10_000;
 const minMachines = 3;
 const extraMachines = 4;
 const startFiles = 4;
@@ -357,15 +360,24 @@ class Simulation {
     await clock.advance(restMs);
     this.#check();
     await this.#compareList();
+    for (let waited = 0; waited < maxUnrestMs && !this.#areAllAtRest(); waited += unrestStepMs) {
+      await clock.advance(unrestStepMs);
+    }
     for (const { running, ip } of this.#machines) {
       if (!running) continue;
-      const connections = running.endpoints.reduce((sum, one) => sum + one.connections.size, 0);
+      const connections = connectionsOf(running);
       if (connections > maxConnectionsAtRest) {
         this.violate(`${ip} rests with ${connections} connections`);
       }
       const { pending } = running.clock;
       if (pending > maxTimersAtRest) this.violate(`${ip} rests with ${pending} timers armed`);
     }
+  }
+
+  #areAllAtRest(): boolean {
+    return this.#machines.every(({ running }) =>
+      !running || connectionsOf(running) <= maxConnectionsAtRest
+    );
   }
 
   /** The tracker knows exactly what the peers hold. */
@@ -413,6 +425,10 @@ class Simulation {
 interface Wish {
   machine: SimulationMachine;
   digest: string;
+}
+
+function connectionsOf({ endpoints }: Running): number {
+  return endpoints.reduce((sum, { connections }) => sum + connections.size, 0);
 }
 
 function isGranted({ machine, digest }: Wish): boolean {
