@@ -184,13 +184,18 @@ export class TrackerClient {
 
   /** The connection is gone. What was asked over it fails. */
   disconnect(): void {
+    const wasJoining = this.#state.name === "joining";
     this.#state = { name: "disconnected" };
     this.#observed = null;
     this.#urgent = null;
     this.#notes.length = 0;
     this.#unheardAnnouncements = 0;
     for (const request of this.#outstanding.keys()) {
-      if (!this.#unsent.has(request)) this.#failRequest(request, "lost", "the tracker is gone");
+      // Asked along with a join that came to nothing: as if it had not been asked.
+      if (wasJoining) this.#unsent.add(request);
+      else if (!this.#unsent.has(request)) {
+        this.#failRequest(request, "lost", "the tracker is gone");
+      }
     }
   }
 

@@ -107,6 +107,17 @@ Deno.test("a client that announces nothing asks along with its join", () => {
   assertEquals(events(client).map(({ type }) => type), ["joined", "answered"]);
 });
 
+Deno.test("a client asks again what it asked along with a join that came to nothing", () => {
+  const client = newClient();
+  client.ask({ type: "peers", digest: digestOf(1) }, 0);
+  client.connect(0);
+  assertEquals(sent(client).map(({ type }) => type), ["join", "peers"]);
+  client.disconnect();
+  assertEquals(events(client), []);
+  client.connect(10);
+  assertEquals(sent(client).map(({ type }) => type), ["join", "peers"]);
+});
+
 Deno.test("a client announces before it asks", () => {
   const client = newClient();
   client.announce([file(1)]);
