@@ -67,8 +67,10 @@ async function runSeed(totals: Totals): Promise<void> {
   totals.timersPerSecond = Math.max(totals.timersPerSecond, report.timersPerSecond);
   if (report.violations.length === 0) return;
   totals.failed++;
-  console.log(`seed ${seed}: ${report.violations.join("\n    ")}`);
-  console.log(`    replay: deno task sim --seed ${seed} --steps ${steps} --verbose`);
+  // A child's standard output is read when it has ended: what it finds is told at once.
+  const say = options.child ? console.error : console.log;
+  say(`seed ${seed}: ${report.violations.join("\n    ")}`);
+  say(`    replay: deno task sim --seed ${seed} --steps ${steps} --verbose`);
 }
 
 async function runProcesses(): Promise<Totals> {
