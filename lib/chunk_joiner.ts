@@ -37,7 +37,7 @@ export async function joinChunks(begun: BegunFile, options: JoinOptions): Promis
   const growing = chunks.grow(begun);
   await copyChunks(begun, options);
   await growing.sync();
-  return directory.place(growing.path, begun.manifest.name);
+  return directory.names.give(growing.path, begun.manifest.name);
 }
 
 async function copyChunks(begun: BegunFile, options: JoinOptions): Promise<void> {

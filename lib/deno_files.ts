@@ -37,6 +37,8 @@ import type {
 } from "./store.ts";
 import { SyncQueue } from "./sync_queue.ts";
 import { WatchRest } from "./watch_rest.ts";
+import { storeWhole, type WholeOutcome } from "./whole_file.ts";
+import { WholeFilePool } from "./whole_file_pool.ts";
 import { WholeFileWriter } from "./whole_file_writer.ts";
 
 /** How long hints are gathered. */
@@ -106,6 +108,8 @@ export class DirectoryStore implements ChunkStore {
   readonly #chunks: ChunkFiles;
   readonly #watch: DirectoryWatch | null;
   readonly #watchRest: WatchRest | null;
+  /** Null where only this thread may touch the disk. */
+  readonly #wholes: WholeFilePool | null;
   #onProgress: ((progress: ScanProgress) => void) | null;
   /** Names about which the system gave a hint. */
   #hints = new Set<string>();
@@ -123,6 +127,7 @@ export class DirectoryStore implements ChunkStore {
   #combining = new Map<string, Promise<string>>();
   /** Files that come whole, and the names of those that have come. */
   #expected = new Map<string, { manifest: Manifest; name: string | null }>();
+  #storing = new Set<Promise<unknown>>();
   #listeners: ((changes: StoreChanges) => void)[] = [];
   #warned: ((text: string) => void)[] = [];
   #unheard: string[] = [];
@@ -147,6 +152,7 @@ export class DirectoryStore implements ChunkStore {
       fileCount: () => this.#files.table.size,
       onRested: () => this.#scanSoon(0),
     });
+    this.#wholes = directory.disk === denoDisk ? new WholeFilePool(directory) : null;
     this.#onProgress = options.onProgress ?? null;
   }
 
@@ -230,10 +236,12 @@ export class DirectoryStore implements ChunkStore {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#watchRest?.close();
     this.#watch?.close();
+    this.#wholes?.close();
     await Promise.allSettled([
       this.#work,
       ...this.#beginning.values(),
       ...this.#combining.values(),
+      ...this.#storing,
       this.#syncs.flush(),
     ]);
     await this.#chunks.close();
@@ -341,24 +349,41 @@ export class DirectoryStore implements ChunkStore {
   }
 
   #openWhole(manifest: Manifest): ChunkWriter {
-    const path = this.#directory.incomingPath(manifest.digest, 0);
     return new WholeFileWriter({
-      disk: this.#directory.disk,
-      manifest,
-      path,
-      onWhole: (state) => this.#takeWhole(manifest, { path, state }),
-      userError: (error) => this.#directory.userError(error, "write a file"),
+      length: manifest.length,
+      store: (bytes, isDropped) => {
+        const storing = this.#storeWhole(manifest, { bytes, isDropped });
+        this.#storing.add(storing);
+        void storing.catch(() => {}).finally(() => this.#storing.delete(storing));
+        return storing;
+      },
     });
   }
 
-  #takeWhole(manifest: Manifest, { path, state }: { path: string; state: FileState }): void {
-    const hex = hexOf(manifest.digest);
+  async #storeWhole(
+    manifest: Manifest,
+    { bytes, isDropped }: { bytes: Uint8Array; isDropped: () => boolean },
+  ): Promise<WholeOutcome["kind"]> {
+    const { digest, name } = manifest;
     // Come in another way in the meantime.
-    if (this.#files.table.has(hex)) return this.#directory.removeQuietly(path);
-    const name = this.#directory.place(path, manifest.name);
+    if (this.#files.table.has(hexOf(digest))) return "stored";
+    const { disk, names } = this.#directory;
+    const file = { digest, name, path: this.#directory.incomingPath(digest, 0) };
+    try {
+      const outcome = await (this.#wholes?.take(file, bytes) ??
+        storeWhole(file, bytes, { disk, names, isDropped }));
+      if (outcome === null) throw new Error("a thread has failed");
+      if (outcome.kind === "stored") this.#takeWhole(manifest, outcome);
+      return outcome.kind;
+    } catch (error) {
+      throw this.#directory.userError(error, "write a file");
+    }
+  }
+
+  #takeWhole(manifest: Manifest, { name, state }: { name: string; state: FileState }): void {
+    const hex = hexOf(manifest.digest);
     this.#placedAt = performance.now();
     this.#watchRest?.noteFile();
-    this.#directory.removeQuietly(path);
     this.#files.add(name, state, manifest);
     const placed = this.#directory.path(name);
     // What is lost with the name of a file of one chunk comes again soon.

@@ -35,10 +35,10 @@ import type { ByteStream, Clock, Connection, Random, Timer } from "./ports.ts";
 const defaultMaxQueuedBytes = 4 * 1024 * 1024;
 
 /**
- * What is copied together at most: one TLS record. An accepted TLS socket has Nagle's algorithm on, and the
- * runtime gives no way to turn it off: of two small writes the second would wait for the first one's ACK, 40 ms.
+ * What is copied together at most: some TLS records. An accepted TLS socket has Nagle's algorithm on, and the runtime
+ * gives no way to turn it off: of two small writes the second would wait for the first one's ACK, 40 ms.
  */
-const gatherBytes = 16 * 1024;
+const gatherBytes = 64 * 1024;
 
 /** Memory for that, between two writes of any stream: thousands of idle ones must not hold some each. */
 const gatherMemory: Uint8Array[] = [];
@@ -76,6 +76,7 @@ export class FramedStream {
   readonly #queue: Queued[] = [];
   #queuedBytes = 0;
   #isWriting = false;
+  #isCorked = false;
   #writeError: unknown = null;
 
   constructor(stream: ByteStream, options: FramedStreamOptions) {
@@ -132,6 +133,7 @@ export class FramedStream {
    */
   write(...parts: Uint8Array[]): Promise<void> {
     if (this.#writeError !== null) return Promise.reject(this.#writeError);
+    this.#isCorked = false;
     return new Promise((resolve, reject) => this.#append({ parts, resolve, reject }));
   }
 
@@ -147,6 +149,16 @@ export class FramedStream {
     }
     this.#append({ parts: [frame], resolve: doNothing, reject: doNothing });
     return true;
+  }
+
+  /** Lets what is handed over wait until `uncork` or the next `write`, so that it leaves together. */
+  cork(): void {
+    this.#isCorked = true;
+  }
+
+  uncork(): void {
+    this.#isCorked = false;
+    this.#startWriting();
   }
 
   /** Tells the other side, after all that was handed over, that nothing more follows. */
@@ -181,14 +193,22 @@ export class FramedStream {
     for (const part of entry.parts) bytes += part.length;
     this.#queue.push({ ...entry, bytes });
     this.#queuedBytes += bytes;
-    if (this.#isWriting) return;
+    this.#startWriting();
+  }
+
+  get #isReadyToWrite(): boolean {
+    return this.#queue.length > 0 && !this.#isCorked;
+  }
+
+  #startWriting(): void {
+    if (this.#isWriting || !this.#isReadyToWrite) return;
     this.#isWriting = true;
     queueMicrotask(() => void this.#drain());
   }
 
   async #drain(): Promise<void> {
     try {
-      while (this.#queue.length > 0) await this.#writeBatch(this.#batchSize());
+      while (this.#isReadyToWrite) await this.#writeBatch(this.#batchSize());
     } catch (error) {
       this.#fail(error);
     }

@@ -41,8 +41,8 @@ const maxGatheredBytes = 64 * 1024;
 /** Manifests that were asked for and are not sent: each may be 2 MiB long. */
 const maxManifestsOwed = 1_024;
 
-/** Chunks that are being verified while the next ones come. */
-const maxFinishing = 8;
+/** Chunks that are being verified while the next ones come; of small ones, which are stored by the batch, more. */
+const maxFinishing = { large: 8, small: 192 };
 
 /** What happens to the honest, too, when a process, a network or a battery ends. */
 const lossCodes: ReadonlySet<string> = new Set(["cut", "silent", "slow", "aborted"]);
@@ -125,7 +125,7 @@ export class PeerLink {
   readonly #options: LinkOptions;
   readonly #session: PeerSession;
   readonly #lanes: Lane[] = [];
-  readonly #finishing = new Set<Promise<void>>();
+  readonly #finishing = { large: new Set<Promise<void>>(), small: new Set<Promise<void>>() };
   readonly #uploadMeter: RateMeter;
   #via: Via;
   #whyRelayed: string | null = null;
@@ -525,9 +525,11 @@ export class PeerLink {
     lane.writer = null;
     if (!writer) return null;
     const finishing = this.#finishChunk(writer, arrival, taken);
-    this.#finishing.add(finishing);
-    void finishing.then(() => this.#finishing.delete(finishing));
-    if (this.#finishing.size >= maxFinishing) return Promise.race(this.#finishing);
+    const size = arrival.length <= smallPieceBytes ? "small" : "large";
+    const alike = this.#finishing[size];
+    alike.add(finishing);
+    void finishing.then(() => alike.delete(finishing));
+    if (alike.size >= maxFinishing[size]) return Promise.race(alike);
     return taken?.catch(() => {}) ?? null;
   }
 
@@ -582,6 +584,7 @@ export class PeerLink {
     lane.isServing = true;
     try {
       for (let next = lane.owed[0]; next && this.isOpen; next = lane.owed[0]) {
+        lane.stream.cork();
         const refusal = await this.#sendChunk(lane, next);
         const { digest, chunk } = next;
         lane.owed.shift();
@@ -592,6 +595,7 @@ export class PeerLink {
     } catch (error) {
       this.#fail(error);
     } finally {
+      lane.stream.uncork();
       lane.isServing = false;
     }
   }
@@ -613,7 +617,11 @@ export class PeerLink {
       if (owed.cancelled) return "cancelled";
       if (!this.isOpen) return null;
       const following: Promise<Uint8Array | null> = reader.next(pieceBytes);
-      await this.#options.limits.takeUp(this.peer, piece.length);
+      const turn = this.#options.limits.takeUp(this.peer, piece.length);
+      if (turn) {
+        lane.stream.uncork();
+        await turn;
+      }
       await this.#put(lane, piece);
       this.#uploadMeter.add(piece.length, this.#options.clock.now());
       piece = await following;
@@ -621,7 +629,7 @@ export class PeerLink {
     return reader.isThrough ? null : "unreadable";
   }
 
-  /** Small chunks leave together, as many as have been read while the last ones were on their way. */
+  /** Small chunks leave together: those that are asked for together are read one after the other, without waiting. */
   #put({ stream }: Lane, piece: Uint8Array): Promise<void> | null {
     const isSmall = piece.length <= smallPieceBytes && stream.queuedBytes < maxGatheredBytes;
     if (!isSmall) return stream.write(piece);

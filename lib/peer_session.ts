@@ -93,6 +93,8 @@ export interface SessionTimeout {
 export interface Arrival {
   digest: Uint8Array;
   chunk: number;
+  /** Bytes of the chunk. */
+  length: number;
   /** Bytes still to come. */
   remaining: number;
 }
@@ -516,7 +518,7 @@ export class PeerSession {
     if (!isAsExpected && !asked.isPresumed) {
       throw new ProtocolError("chunk-length", "A chunk has the wrong length");
     }
-    state.arrival = { digest, chunk, remaining: length };
+    state.arrival = { digest, chunk, length, remaining: length };
     // What comes is let go of, since it isn't told of as begun.
     if (!isAsExpected) {
       return this.#emit({ type: "chunk-rejected", digest, chunk, reason: "lacking" });

@@ -7,8 +7,8 @@
  * here, at once: so nothing ever waits for a thread to start, nothing piles up, and a thread that fails costs time but
  * no result.
  */
-import { Worker } from "node:worker_threads";
 import { noteHashed } from "./hash_garbage.ts";
+import { JobThread } from "./job_thread.ts";
 import { rootOf } from "./merkle.ts";
 import type { PieceAnswer, PieceJob } from "./piece_worker.ts";
 import type { LentPlace } from "./region.ts";
@@ -38,9 +38,7 @@ interface Task {
   place: LentPlace | null;
 }
 
-interface Waiting extends Task {
-  resolve: (answer: PieceAnswer) => void;
-}
+type PieceThread = JobThread<PieceJob, PieceAnswer>;
 
 export interface PiecePoolOptions {
   threads?: number;
@@ -74,7 +72,9 @@ export class PiecePool {
     if (piece.length <= shortBytes) return rootOf(piece, leafCount);
     this.#count(piece.length);
     const thread = this.#isFast || this.#always ? this.#freeThread() : null;
-    return thread ? thread.take({ piece, leafCount, place: lend() }) : hashHere(piece, leafCount);
+    return thread
+      ? handOver(thread, { piece, leafCount, place: lend() })
+      : hashHere(piece, leafCount);
   }
 
   /** Ends the threads, each as soon as it has done what it was given. */
@@ -106,70 +106,16 @@ export class PiecePool {
     const isEnough = this.#threads.some(({ isReady, queueLength }) =>
       !isReady || queueLength === 0
     );
-    if (!isEnough) this.#threads.push(new PieceThread());
+    if (!isEnough) this.#threads.push(new JobThread(new URL("./piece_worker.ts", import.meta.url)));
   }
 }
 
-class PieceThread {
-  readonly #worker: Worker;
-  readonly #queue: Waiting[] = [];
-  #state: "starting" | "ready" | "closing" | "failed" = "starting";
-
-  constructor() {
-    this.#worker = new Worker(new URL("./piece_worker.ts", import.meta.url));
-    this.#worker.on("online", () => {
-      if (this.#state === "starting") this.#state = "ready";
-    });
-    this.#worker.on("message", (answer: PieceAnswer) => this.#finish(answer));
-    this.#worker.on("error", () => this.#fail());
-    this.#worker.unref();
-  }
-
-  get isReady(): boolean {
-    return this.#state === "ready";
-  }
-
-  get queueLength(): number {
-    return this.#queue.length;
-  }
-
-  take(task: Task): Promise<PieceAnswer> {
-    // Only while it owes something does it keep the program from ending.
-    if (this.#queue.length === 0) this.#worker.ref();
-    return new Promise((resolve) => {
-      this.#queue.push({ ...task, resolve });
-      this.#worker.postMessage(jobOf(task));
-    });
-  }
-
-  /** `terminate` would not wait for a write that is under way. */
-  close(): void {
-    if (this.#state !== "failed") this.#state = "closing";
-    this.#rest();
-  }
-
-  /** It has ended by itself: what it leaves undone is done here. */
-  #fail(): void {
-    this.#state = "failed";
-    for (const { piece, leafCount } of [...this.#queue]) {
-      this.#finish({ root: hashHere(piece, leafCount), isWritten: false });
-    }
-  }
-
-  #finish(answer: PieceAnswer): void {
-    const waiting = this.#queue.shift();
-    if (!waiting) return;
-    const { piece, place, resolve } = waiting;
-    place?.giveBack(answer.isWritten ? piece.length : 0);
-    resolve(answer);
-    this.#rest();
-  }
-
-  #rest(): void {
-    if (this.#queue.length > 0) return;
-    this.#worker.unref();
-    if (this.#state === "closing") void this.#worker.terminate();
-  }
+async function handOver(thread: PieceThread, task: Task): Promise<PieceAnswer> {
+  const { piece, leafCount, place } = task;
+  const answer = await thread.take(jobOf(task)) ??
+    { root: hashHere(piece, leafCount), isWritten: false };
+  place?.giveBack(answer.isWritten ? piece.length : 0);
+  return answer;
 }
 
 function hashHere(piece: SharedBytes, leafCount: number): Uint8Array {

@@ -14,15 +14,11 @@
 import { hexOf } from "./chunk_name.ts";
 import { DirectoryLock } from "./directory_lock.ts";
 import { pathOf } from "./directory_scan.ts";
-import { type Disk, isForbidden, isFull, isMissing, isTaken } from "./disk.ts";
-import { messageOf, UserError } from "./errors.ts";
-import { freeName, localName, privateDirectory } from "./file_name.ts";
-
-/** How often a name that was free may turn out to be taken. */
-const maxPlaceTries = 100;
-
-/** How long a directory that was there a moment ago is taken to be there. */
-const parentMs = 50;
+import { type Disk, isMissing } from "./disk.ts";
+import { userErrorOf } from "./disk_error.ts";
+import { UserError } from "./errors.ts";
+import { freeName, privateDirectory } from "./file_name.ts";
+import { FinalNames } from "./final_names.ts";
 
 const incoming = `${privateDirectory}/incoming`;
 const combined = `${privateDirectory}/combined`;
@@ -32,14 +28,15 @@ export class SharedDirectory {
   /** Absolute, no symbolic link in it. */
   readonly root: string;
   readonly disk: Disk;
+  readonly names: FinalNames;
   readonly #lock: DirectoryLock;
   #fileCount = 0;
-  #madeParent: { wanted: string; made: string; until: number } | null = null;
 
   private constructor(root: string, disk: Disk, lock: DirectoryLock) {
     this.root = root;
     this.disk = disk;
     this.#lock = lock;
+    this.names = new FinalNames(disk, root);
   }
 
   /** Throws `UserError` if there is no such directory, it can't be written, or another peer has it. */
@@ -101,21 +98,6 @@ export class SharedDirectory {
     return aside;
   }
 
-  /**
-   * Gives the file at `path` a free name like `wanted`, a remote one, besides the one it has: which it loses only
-   * where files can't have two. Returns the name.
-   */
-  place(path: string, wanted: string): string {
-    const safe = localName(wanted, { posix: Deno.build.os !== "windows" });
-    try {
-      return this.#placeAt(path, this.#homeOf(safe));
-    } catch (error) {
-      if (!this.#madeParent || !isMissing(error)) throw error;
-      this.#madeParent = null;
-      return this.#placeAt(path, this.#homeOf(safe));
-    }
-  }
-
   /** Removes a file that counts for nothing; if that fails, the next start clears it away. */
   removeQuietly(path: string): void {
     try {
@@ -132,72 +114,6 @@ export class SharedDirectory {
   /** What a failure means to the user. */
   userError(error: unknown, doing: string): UserError {
     return userErrorOf(error, doing, this.root);
-  }
-
-  #placeAt(path: string, home: string): string {
-    let name = home;
-    for (let tries = 0; tries < maxPlaceTries; tries++) {
-      if (this.#move(path, this.path(name))) return name;
-      name = freeName(home, (candidate) => this.disk.state(this.path(candidate)) !== null);
-    }
-    throw new UserError("failed", "cannot find a free name: other programs take them");
-  }
-
-  /** The name in directories that are there. Those looked at a moment ago are not looked at again. */
-  #homeOf(name: string): string {
-    const cut = name.lastIndexOf("/");
-    if (cut < 0) return name;
-    const wanted = name.slice(0, cut);
-    const now = performance.now();
-    if (this.#madeParent?.wanted !== wanted || now > this.#madeParent.until) {
-      this.#madeParent = { wanted, made: this.#makeParents(wanted), until: now + parentMs };
-    }
-    return `${this.#madeParent.made}/${name.slice(cut + 1)}`;
-  }
-
-  /** False if the name is taken after all. */
-  #move(from: string, to: string): boolean {
-    try {
-      this.disk.link(from, to);
-    } catch (error) {
-      if (isTaken(error)) return false;
-      if (isMissing(error) || isFull(error)) throw error;
-      return this.#moveWithoutLinks(from, to);
-    }
-    return true;
-  }
-
-  /** Some file systems have no second names. */
-  #moveWithoutLinks(from: string, to: string): boolean {
-    if (this.disk.state(to)) return false;
-    this.disk.rename(from, to);
-    return true;
-  }
-
-  /**
-   * Makes a directory and those above it, and returns its name: another one if a file, or a link that may lead
-   * anywhere, is where a directory should be.
-   */
-  #makeParents(name: string): string {
-    let parent = "";
-    for (const part of name.split("/")) {
-      const wanted = parent === "" ? part : `${parent}/${part}`;
-      const kind = this.disk.state(this.path(wanted))?.kind;
-      parent = kind === undefined || kind === "directory" ? wanted : this.#otherParent(wanted);
-      if (kind !== "directory" && !this.disk.state(this.path(parent))) {
-        this.disk.makeDirectory(this.path(parent));
-      }
-    }
-    return parent;
-  }
-
-  #otherParent(wanted: string): string {
-    return freeName(wanted, (candidate) => this.#isInTheWay(candidate));
-  }
-
-  #isInTheWay(name: string): boolean {
-    const state = this.disk.state(this.path(name));
-    return state !== null && state.kind !== "directory";
   }
 }
 
@@ -227,23 +143,4 @@ function makePrivate(disk: Disk, path: string): void {
   } else if (Deno.build.os !== "windows") {
     Deno.chmodSync(path, 0o700);
   }
-}
-
-function userErrorOf(error: unknown, doing: string, directory: string): UserError {
-  if (error instanceof UserError) return error;
-  if (isFull(error)) {
-    return new UserError(
-      "failed",
-      `no space left on the disk of ${directory}`,
-      "free some and try again: the chunks that are there are kept",
-    );
-  }
-  if (isForbidden(error)) {
-    return new UserError(
-      "failed",
-      `cannot write to ${directory}: permission denied`,
-      "a peer needs a directory that it may write to",
-    );
-  }
-  return new UserError("failed", `cannot ${doing}: ${messageOf(error)}`);
 }

@@ -48,7 +48,9 @@ export const permissions: Record<string, string[]> = {
 };
 
 /** Modules that threads run, which the compiler doesn't see. */
-const workers: Record<string, string[]> = { peer: ["lib/piece_worker.ts", "lib/scan_worker.ts"] };
+const workers: Record<string, string[]> = {
+  peer: ["lib/piece_worker.ts", "lib/scan_worker.ts", "lib/whole_file_worker.ts"],
+};
 
 if (import.meta.main) Deno.exit(await main());
 

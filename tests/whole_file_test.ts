@@ -2,7 +2,15 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { hexOf } from "../lib/chunk_name.ts";
 import { denoDisk, type Disk } from "../lib/disk.ts";
 import { UserError } from "../lib/errors.ts";
-import { changesOf, chunkBytes, inDirectory, opened, sample, sampleFile } from "./store_fixture.ts";
+import {
+  changesOf,
+  chunkBytes,
+  inDirectory,
+  namesIn,
+  opened,
+  sample,
+  sampleFile,
+} from "./store_fixture.ts";
 
 /** What lies in the shared directory's own part of files on their way. */
 function incomingIn(path: string): string[] {
@@ -73,7 +81,9 @@ Deno.test("a dropped writer of an expected file leaves nothing", () =>
     const writer = store.openChunk(manifest.digest, 0);
     writer.write(bytes);
     writer.discard();
+    await store.close();
     assertEquals(incomingIn(path), []);
+    assertEquals(namesIn(path), []);
     assertEquals(Deno.statSync(`${path}/.p2p`).isDirectory, true);
     await assertRejects(() => writer.finish(), Error, "ended");
   }));
@@ -149,13 +159,13 @@ Deno.test("an expected file that the disk refuses is a user's error, and leaves 
     const { store } = opening;
     const { bytes, manifest } = sampleFile("film", 1000);
     store.wholes.expect(manifest);
-    broken.write = full;
-    assertThrows(() => store.openChunk(manifest.digest, 0).write(bytes), UserError, "space");
-    delete broken.write;
-    broken.sync = full;
-    const writer = store.openChunk(manifest.digest, 0);
-    writer.write(bytes);
-    await assertRejects(() => writer.finish(), UserError, "space");
+    for (const operation of ["write", "sync"] as const) {
+      broken[operation] = full;
+      const writer = store.openChunk(manifest.digest, 0);
+      writer.write(bytes);
+      await assertRejects(() => writer.finish(), UserError, "space");
+      delete broken[operation];
+    }
     assertEquals(incomingIn(path), []);
     assertEquals(store.files(), []);
   }));
