@@ -1,26 +1,31 @@
 /**
  * A thread that is given jobs and answers them in order. What it leaves undone when it fails, whoever gave it does.
+ *
+ * It is a worker of the runtime's own: one of node:worker_threads takes more than twice as long to start, during which
+ * this thread stands still.
  */
-import { Worker } from "node:worker_threads";
 
-interface Waiting<Answer> {
-  resolve: (answer: Answer | null) => void;
-}
+/** What a thread says beside answers: first that it runs, and last that it doesn't any more. */
+const readyMessage = "ready";
+const failedMessage = "failed";
 
 export class JobThread<Job, Answer> {
   readonly #worker: Worker;
-  readonly #queue: Waiting<Answer>[] = [];
+  readonly #queue: ((answer: Answer | null) => void)[] = [];
   #state: "starting" | "ready" | "closing" | "failed" = "starting";
 
-  /** `script`: answers each message with one. */
+  /** `script` calls `answerJobs`. */
   constructor(script: URL) {
-    this.#worker = new Worker(script);
-    this.#worker.on("online", () => {
-      if (this.#state === "starting") this.#state = "ready";
-    });
-    this.#worker.on("message", (answer: Answer) => this.#finish(answer));
-    this.#worker.on("error", () => this.#fail());
-    this.#worker.unref();
+    this.#worker = new Worker(script, { type: "module" });
+    this.#worker.onmessage = ({ data }: MessageEvent) => {
+      if (data === failedMessage) this.#fail();
+      else if (data !== readyMessage) this.#finish(data);
+      else if (this.#state === "starting") this.#state = "ready";
+    };
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#fail();
+    };
   }
 
   get isReady(): boolean {
@@ -35,10 +40,8 @@ export class JobThread<Job, Answer> {
   /** Resolves to null if it is left undone; never rejects. */
   take(job: Job): Promise<Answer | null> {
     if (this.#state === "failed") return Promise.resolve(null);
-    // Only while it owes something does it keep the program from ending.
-    if (this.#queue.length === 0) this.#worker.ref();
     return new Promise((resolve) => {
-      this.#queue.push({ resolve });
+      this.#queue.push(resolve);
       this.#worker.postMessage(job);
     });
   }
@@ -46,23 +49,40 @@ export class JobThread<Job, Answer> {
   /** Ends it as soon as it has done what it was given: `terminate` would not wait for a write that is under way. */
   close(): void {
     if (this.#state !== "failed") this.#state = "closing";
-    this.#rest();
+    this.#endIfClosing();
   }
 
   #fail(): void {
     this.#state = "failed";
-    for (const { resolve } of this.#queue.splice(0)) resolve(null);
-    this.#rest();
+    this.#worker.terminate();
+    for (const resolve of this.#queue.splice(0)) resolve(null);
   }
 
   #finish(answer: Answer): void {
-    this.#queue.shift()?.resolve(answer);
-    this.#rest();
+    this.#queue.shift()?.(answer);
+    this.#endIfClosing();
   }
 
-  #rest(): void {
-    if (this.#queue.length > 0) return;
-    this.#worker.unref();
-    if (this.#state === "closing") void this.#worker.terminate();
+  #endIfClosing(): void {
+    if (this.#state === "closing" && this.#queue.length === 0) this.#worker.terminate();
   }
+}
+
+/** The side of a thread that talks to whoever started it. */
+interface ThreadScope<Job> {
+  onmessage: (event: MessageEvent<Job>) => void;
+  postMessage(message: unknown): void;
+}
+
+/** On the thread: begins with each job as soon as it comes, and answers in order. If one rejects, the thread fails. */
+export function answerJobs<Job, Answer>(carryOut: (job: Job) => Answer | Promise<Answer>): void {
+  const scope = globalThis as unknown as ThreadScope<Job>;
+  let answered: Promise<void> = Promise.resolve();
+  const onFailed = () => scope.postMessage(failedMessage);
+  scope.onmessage = ({ data }) => {
+    const answer = Promise.try(() => carryOut(data));
+    answer.catch(onFailed);
+    answered = answered.then(async () => scope.postMessage(await answer)).catch(onFailed);
+  };
+  scope.postMessage(readyMessage);
 }

@@ -2,9 +2,9 @@
  * What a thread of the `PiecePool` runs: hashes the pieces it is sent, one after the other, and writes them where they
  * belong; it answers in the same order.
  */
-import { parentPort } from "node:worker_threads";
 import { denoDisk, type DiskFile } from "./disk.ts";
 import { noteHashed } from "./hash_garbage.ts";
+import { answerJobs } from "./job_thread.ts";
 import { TreeHasher } from "./merkle.ts";
 import type { Place } from "./region.ts";
 
@@ -31,14 +31,16 @@ const hasher = new TreeHasher();
 let opened: { inode: number; file: DiskFile } | null = null;
 let idleTimer: ReturnType<typeof setTimeout> | undefined;
 
-parentPort?.on("message", ({ buffer, length, leafCount, place }: PieceJob) => {
+answerJobs(carryOut);
+
+function carryOut({ buffer, length, leafCount, place }: PieceJob): PieceAnswer {
   const piece = new Uint8Array(buffer, 0, length);
   hasher.update(piece);
   const isWritten = place !== null && write(piece, place);
-  const answer: PieceAnswer = { root: hasher.root(leafCount), isWritten };
-  parentPort?.postMessage(answer);
+  const root = hasher.root(leafCount);
   noteHashed(length);
-});
+  return { root, isWritten };
+}
 
 function write(piece: Uint8Array, place: Place): boolean {
   try {

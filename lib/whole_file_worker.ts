@@ -2,12 +2,12 @@
  * What the thread of the `WholeFilePool` runs: stores the files it is sent by the batch, and answers when all of a batch
  * are stored.
  */
-import { parentPort } from "node:worker_threads";
 import { denoDisk } from "./disk.ts";
 import { userErrorOf } from "./disk_error.ts";
 import type { UserErrorCode } from "./errors.ts";
 import { FinalNames } from "./final_names.ts";
 import { noteHashed } from "./hash_garbage.ts";
+import { answerJobs } from "./job_thread.ts";
 import { storeWhole, type WholeFile, type WholeOutcome } from "./whole_file.ts";
 
 /** Whole files of one shared directory. */
@@ -31,13 +31,7 @@ export interface WholeRefusal {
 
 let names: { root: string; final: FinalNames } | null = null;
 
-/** Batches are answered in order, however long the disk takes for each. */
-let answered: Promise<void> = Promise.resolve();
-
-parentPort?.on("message", (batch: WholeBatch) => {
-  const outcomes = storeAll(batch);
-  answered = answered.then(async () => parentPort?.postMessage(await outcomes));
-});
+answerJobs(storeAll);
 
 function storeAll({ root, buffer, files }: WholeBatch): Promise<WholeAnswer> {
   if (names?.root !== root) names = { root, final: new FinalNames(denoDisk, root) };

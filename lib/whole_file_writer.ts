@@ -73,6 +73,8 @@ export class WholeFileWriter implements ChunkWriter {
 
   #store(bytes: Uint8Array): void {
     this.#storing = this.#options.store(bytes, () => this.#hasEnded);
+    this.#buffer?.giveBack();
+    this.#buffer = null;
     // Whoever finishes hears of it.
     this.#storing.catch(() => {});
   }

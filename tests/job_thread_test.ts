@@ -3,11 +3,12 @@ import { JobThread } from "../lib/job_thread.ts";
 
 const patienceMs = 30_000;
 
+const module = new URL("../lib/job_thread.ts", import.meta.url).href;
+
 /** A thread that runs `answer`, a function of the job, for each. */
 async function threadThat(answer: string): Promise<JobThread<number, number>> {
-  const script = `import { parentPort } from "node:worker_threads";
-    const answer = ${answer};
-    parentPort.on("message", (job) => parentPort.postMessage(answer(job)));`;
+  const script = `import { answerJobs } from ${JSON.stringify(module)};
+    answerJobs(${answer});`;
   const thread = new JobThread<number, number>(
     new URL(`data:text/javascript,${encodeURIComponent(script)}`),
   );
@@ -32,6 +33,18 @@ Deno.test("JobThread finishes what it was given when it is closed", async () => 
   const answers = [1, 2, 3].map((job) => thread.take(job));
   thread.close();
   assertEquals(await Promise.all(answers), [1, 2, 3]);
+});
+
+Deno.test("JobThread begins with each job at once, and has it answered in its turn", async () => {
+  const thread = await threadThat(`(() => {
+    const { promise, resolve } = Promise.withResolvers();
+    return (job) => {
+      if (job === 2) resolve(1);
+      return job === 1 ? promise : job;
+    };
+  })()`);
+  assertEquals(await Promise.all([thread.take(1), thread.take(2)]), [1, 2]);
+  thread.close();
 });
 
 Deno.test("JobThread leaves undone, and says so, what it has when it fails and what comes then", async () => {
