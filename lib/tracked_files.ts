@@ -10,15 +10,34 @@
  * - Every table is bounded; what doesn't fit is refused with a `Failure`, the rest of the message counts. Nobody
  *   can fill them from one network, a /24 or /48: once they are half full, it gets an eighth at most.
  */
-import type { SocketAddress } from "./address.ts";
 import { copyBits, countBits, hasBit, setBit, validateBits } from "./bitfield.ts";
-import type { PeerWhereabouts } from "./candidates.ts";
 import { ChangeLog } from "./change_log.ts";
 import { chunkCountOf } from "./chunk_layout.ts";
 import { maxFileBytes, maxNameBytes, maxNamesPerFile } from "./constants.ts";
 import { ProtocolError } from "./errors.ts";
 import { blockOf, NetworkCounter } from "./network_counter.ts";
 import type { Random } from "./ports.ts";
+import {
+  type AwayStatement,
+  claimOf,
+  claimSize,
+  type Counts,
+  countsOf,
+  digestOf,
+  displace,
+  type FileHolder,
+  holderRow,
+  type Holding,
+  isEmpty,
+  listedRow,
+  newClaim,
+  ownClaimOf,
+  place,
+  rowKey,
+  swap,
+  type TrackedFile,
+  type TrackedName,
+} from "./tracked_file.ts";
 import { type Failure, refused, tooMany, unknownDigest } from "./tracker_failure.ts";
 import {
   type AnnouncedFile,
@@ -27,7 +46,7 @@ import {
   maxListedItems,
   maxPageBytes,
 } from "./tracker_messages.ts";
-import type { SharedFile, SharedHolder } from "./tracker_store.ts";
+import type { SharedFile } from "./tracker_store.ts";
 
 /** The most holders told in one answer. */
 export const maxHoldersTold = 256;
@@ -61,18 +80,6 @@ export interface FileLimits {
   tombstones: number;
 }
 
-/** Somebody who announces files. */
-export interface FileHolder {
-  readonly id: Uint8Array;
-  /** The id in hex. */
-  readonly key: string;
-  readonly whereabouts: PeerWhereabouts;
-  readonly presence: "here" | "lost" | "gone";
-  /** By digest in hex. */
-  readonly holdings: Map<string, Holding>;
-  heldBytes: number;
-}
-
 export interface ListingPage {
   epoch: number;
   reset: boolean;
@@ -80,67 +87,6 @@ export interface ListingPage {
   removed: { digest: Uint8Array; name: string }[];
   next: number;
   more: boolean;
-}
-
-/** One peer's statement of one file. */
-export interface Holding {
-  readonly peer: FileHolder;
-  readonly file: TrackedFile;
-  readonly claim: Claim;
-  names: string[];
-  /** Null: complete. */
-  held: Uint8Array | null;
-  chunks: number;
-  /** Where it stands in the claim's array. */
-  slot: number;
-  /** The IP from which it was stated. */
-  readonly from: string;
-}
-
-/** One digest. */
-interface TrackedFile {
-  /** The digest in hex. */
-  key: string;
-  /** One for each length that a holder states. */
-  claims: Claim[];
-  /** The one with the most holders. */
-  elected: Claim;
-  /** Few: looking through them is quicker, and smaller, than a map. */
-  names: TrackedName[];
-  /** What other trackers say, at most one statement each; null, the usual case, for nothing. */
-  away: AwayStatement[] | null;
-}
-
-/** Those who state the same length of one digest. The order within the arrays means nothing. */
-interface Claim {
-  length: number;
-  chunkCount: number;
-  seeders: Holding[];
-  leechers: Holding[];
-  /** At other trackers. */
-  awaySeeders: number;
-  awayLeechers: number;
-}
-
-/** What another tracker's peers hold of one file. */
-interface AwayStatement {
-  tracker: string;
-  claim: Claim;
-  names: string[];
-  seeders: number;
-  leechers: number;
-}
-
-/** A name of a file, as long as a holder gives it. */
-interface TrackedName {
-  file: TrackedFile;
-  name: string;
-  bytes: number;
-  /** Peers here, and other trackers, that give it. */
-  announcers: number;
-  awayAnnouncers: number;
-  /** Whether the list has heard of it. */
-  listed: boolean;
 }
 
 type Announcers = "announcers" | "awayAnnouncers";
@@ -512,29 +458,6 @@ export class TrackedFiles {
   }
 }
 
-interface Counts {
-  seeders: number;
-  leechers: number;
-  length: number;
-}
-
-function countsOf({ elected }: TrackedFile): Counts {
-  const { seeders, leechers, awaySeeders, awayLeechers, length } = elected;
-  return {
-    seeders: seeders.length + awaySeeders,
-    leechers: leechers.length + awayLeechers,
-    length,
-  };
-}
-
-function digestOf({ key }: TrackedFile): Uint8Array {
-  return Uint8Array.fromHex(key);
-}
-
-function rowKey({ file, name }: TrackedName): string {
-  return `${file.key}/${name}`;
-}
-
 /** Throws `ProtocolError` for what no peer may send; else how many chunks the file has. */
 function checkAnnounced({ length, names, held }: AnnouncedFile): number {
   if (!Number.isSafeInteger(length) || length < 0 || length > maxFileBytes) {
@@ -555,35 +478,9 @@ function heldOf({ held }: AnnouncedFile, chunkCount: number): Uint8Array | null 
   return held === null || countBits(held) === chunkCount ? null : copyBits(held);
 }
 
-function claimOf(file: TrackedFile, length: number, chunkCount: number): Claim {
-  const known = file.claims.find((claim) => claim.length === length);
-  if (known !== undefined) return known;
-  const claim = newClaim(length, chunkCount);
-  file.claims.push(claim);
-  return claim;
-}
-
-function newClaim(length: number, chunkCount: number): Claim {
-  return { length, chunkCount, seeders: [], leechers: [], awaySeeders: 0, awayLeechers: 0 };
-}
-
-/** The length that most of our own peers state. */
-function ownClaimOf({ claims, elected }: TrackedFile): Claim {
-  const own = ({ seeders, leechers }: Claim) => seeders.length + leechers.length;
-  return claims.reduce((best, claim) => own(claim) > own(best) ? claim : best, elected);
-}
-
-function claimSize(claim: Claim): number {
-  return claim.seeders.length + claim.leechers.length + claim.awaySeeders + claim.awayLeechers;
-}
-
 /** Whether other trackers should hear of it: who holds something of a file matters to them, how much hardly. */
 function hasGrown(before: number, chunks: number): boolean {
   return Math.clz32(before) !== Math.clz32(chunks);
-}
-
-function isEmpty(claim: Claim): boolean {
-  return claimSize(claim) === 0;
 }
 
 /** What a text takes in UTF-8, without writing it. */
@@ -594,48 +491,4 @@ function utf8BytesOf(text: string): number {
     if (unit > 0x7f) bytes += unit > 0x7ff && (unit < 0xd800 || unit > 0xdfff) ? 2 : 1;
   }
   return bytes;
-}
-
-function place(holding: Holding): void {
-  const { claim, held } = holding;
-  const side = held === null ? "seeders" : "leechers";
-  // An array that grows from nothing takes room for seventeen; most files have one holder.
-  if (claim[side].length === 0) claim[side] = [holding];
-  else claim[side].push(holding);
-  holding.slot = claim[side].length - 1;
-}
-
-function displace(holding: Holding): void {
-  const { claim, held } = holding;
-  const holdings = held === null ? claim.seeders : claim.leechers;
-  swap(holdings, holding.slot, holdings.length - 1);
-  holdings.pop();
-}
-
-function swap(holdings: Holding[], slot: number, other: number): void {
-  const one = holdings[slot]!;
-  const two = holdings[other]!;
-  holdings[slot] = two;
-  holdings[other] = one;
-  two.slot = slot;
-  one.slot = other;
-}
-
-function listedRow({ file, name }: TrackedName): ListedRow {
-  return { digest: digestOf(file), name, ...countsOf(file) };
-}
-
-/** What other trackers are told of one holder. */
-export function sharedHolder({ peer, chunks, held }: Holding): SharedHolder {
-  const address = addressOf(peer.whereabouts);
-  return { peer: peer.key, address, chunks, complete: held === null };
-}
-
-function holderRow({ peer, chunks, held }: Holding): HolderRow {
-  return { peer: peer.id, address: addressOf(peer.whereabouts), chunks, complete: held === null };
-}
-
-/** Over TCP the observed port is the dialler's, of no use to anybody: the listening port stands for it. */
-function addressOf({ observed, via, listenPort }: PeerWhereabouts): SocketAddress {
-  return via === "quic" ? observed : { ip: observed.ip, port: listenPort };
 }

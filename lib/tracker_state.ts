@@ -21,13 +21,8 @@ import {
 } from "./introduction_table.ts";
 import type { NatClass } from "./nat.ts";
 import type { Random } from "./ports.ts";
-import {
-  type FileHolder,
-  type FileLimits,
-  type Holding,
-  type ListingPage,
-} from "./tracked_files.ts";
-import { sharedHolder, TrackedFiles } from "./tracked_files.ts";
+import { type FileHolder, type Holding, sharedHolder } from "./tracked_file.ts";
+import { type FileLimits, type ListingPage, TrackedFiles } from "./tracked_files.ts";
 import { type Failure, refused, tooMany, unknownDigest, unknownPeer } from "./tracker_failure.ts";
 import type { AnnouncedFile, HolderRow } from "./tracker_messages.ts";
 import type { FileUpdate, SharedFile } from "./tracker_store.ts";
