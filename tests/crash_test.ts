@@ -11,7 +11,7 @@ import {
   type Strike,
   whyNoTrace,
 } from "./crash.ts";
-import { inPlayground, parsedLine, type Playground } from "./programs.ts";
+import { inPlayground, parsedLine, type Playground, type Program } from "./programs.ts";
 import { referenceDigest, seededBytes } from "./reference_digest.ts";
 
 const chunkBytes = 256 * 1024;
@@ -79,6 +79,75 @@ Deno.test({
       assertEquals(referenceDigest(await Deno.readFile(join(seen, "f"))), digest);
     }),
 });
+
+Deno.test("a peer killed while hundreds of small files come has each whole or not at all, and goes on", () =>
+  inPlayground(async (place) => {
+    const { files, link } = await manyShared(place);
+    for (const count of [400, 1300]) {
+      const directory = await place.directory();
+      const start = ["--dir", directory, "--tracker", link, "--json"];
+      const killed = place.start("peer", start);
+      await killed.event(({ event }) => event === "ready", "start");
+      await killed.type("get many/");
+      await untilComplete(killed, count);
+      await killed.kill();
+      const kept = await assertFilesRight(directory, files);
+      assert(kept < files.size, "it was killed too late");
+      const again = await place.peer([...start, "get", "many/"]);
+      assertEquals(again.code, 0, again.errors);
+      assertEquals(await assertFilesRight(directory, files), files.size);
+      assertEquals(Array.from(Deno.readDirSync(join(directory, ".p2p/incoming"))), []);
+    }
+  }));
+
+Deno.test({
+  name:
+    `a disk that fills up under small files keeps those that fitted, and the next start has the rest${
+      canMount ? "" : " (skipped: needs root and unshare)"
+    }`,
+  ignore: !canMount,
+  fn: () =>
+    inPlayground(async (place) => {
+      const { files, link } = await manyShared(place);
+      const directory = await place.directory();
+      const disk = await smallDisk(place, directory, "6m");
+      const words = ["--dir", directory, "--tracker", link, "get", "many/"];
+      const full = await place.peer(words, { prefix: disk.prefix });
+      assertEquals(full.code, 1, full.errors);
+      assert(/^peer: error: .*space/m.test(full.errors), full.errors);
+      const seen = join("/proc", `${disk.holder}`, "root", directory);
+      const kept = await assertFilesRight(seen, files);
+      assert(kept > 0 && kept < files.size, `${kept} of ${files.size} fitted`);
+      await disk.resize("60m");
+      const again = await place.peer(words, { prefix: disk.prefix });
+      assertEquals(again.code, 0, again.errors);
+      assertEquals(await assertFilesRight(seen, files), files.size);
+    }),
+});
+
+/** Small files in one folder, by name, and the link of a tracker on which they are shared. */
+async function manyShared(place: Playground) {
+  const contents = Array.from({ length: 2000 }, (_, number) => seededBytes(4096, number + 1));
+  const files = new Map(contents.map((content, number) => [`many/file ${number}`, content]));
+  const { link } = await place.tracker();
+  await place.seeder(await place.directory(Object.fromEntries(files)), link);
+  await place.listing(link, (rows) => rows.length === files.size);
+  return { files, link };
+}
+
+async function untilComplete(program: Program, count: number): Promise<void> {
+  const isEnough = () => program.lines.length > count;
+  await program.line(isEnough, `${count} files`);
+}
+
+/** Whether each file that is there is right. Returns how many are. */
+async function assertFilesRight(directory: string, files: Map<string, Uint8Array>) {
+  const names = Array.from(Deno.readDirSync(join(directory, "many")), ({ name }) => `many/${name}`);
+  for (const name of names) {
+    assertEquals(await Deno.readFile(join(directory, name)), files.get(name), name);
+  }
+  return names.length;
+}
 
 /** A file system in memory of that size at `directory`, in a mount namespace that the programs can be started in. */
 async function smallDisk(place: Playground, directory: string, size: string) {
