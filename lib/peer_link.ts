@@ -617,7 +617,7 @@ export class PeerLink {
       if (owed.cancelled) return "cancelled";
       if (!this.isOpen) return null;
       const following: Promise<Uint8Array | null> = reader.next(pieceBytes);
-      const turn = this.#options.limits.takeUp(this.peer, piece.length);
+      const turn = this.#options.limits.takeUp(this, piece.length);
       if (turn) {
         lane.stream.uncork();
         await turn;
@@ -653,7 +653,7 @@ export class PeerLink {
       this.#dropWriter(lane);
       lane.stream.abort();
     }
-    this.#options.limits.forget(this.peer);
+    this.#options.limits.forget(this);
     this.#options.connection.close();
     this.#options.onEnd(end);
   }
