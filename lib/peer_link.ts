@@ -238,7 +238,9 @@ export class PeerLink {
 
   /** A chunk is here now: tells the other side if it wants that file and lacks the chunk. */
   tellStored(digest: Uint8Array, chunk: number): void {
-    this.#input({ type: "stored-chunk", digest, chunk });
+    if (this.isOpen && this.#session.isWanted(digest)) {
+      this.#input({ type: "stored-chunk", digest, chunk });
+    }
   }
 
   /** A file came in another way: tells the other side if it wants that file. */
