@@ -11,6 +11,12 @@ import { findFiles, placedInto, uniqueFiles } from "./lookup.ts";
 import type { GetWish } from "./options.ts";
 import type { ProgressBoard } from "./progress_board.ts";
 
+/**
+ * Downloads that are begun before everything else has its turn: few, so that somebody is looked for and connected to
+ * meanwhile, and more than come in a turn, so that there are always some to be asked for.
+ */
+const downloadsPerTurn = 200;
+
 /** What commands about downloads have at hand. */
 export interface DownloadSession {
   peer: ManagedPeer;
@@ -30,9 +36,18 @@ export async function startDownloads(
   const files = all ? uniqueFiles(listed) : findFiles(listed, wanted);
   if (files.length === 0) context.output.note("no files on the tracker yet");
   const placed = into === null ? files : placedInto(files, into);
-  const codes = placed.map((file) => board.watch(peer.download(file)));
+  const codes: Promise<number>[] = [];
+  for (const file of placed) {
+    codes.push(board.watch(peer.download(file)));
+    if (codes.length % downloadsPerTurn === 0) await turnOf(context);
+  }
   const ended = Promise.all(codes).then((all) => all.find((code) => code !== 0) ?? exitCode.done);
   return { ended };
+}
+
+/** What else there is to do is done: the first files come while the last ones are still being begun. */
+function turnOf({ clock }: ActionContext): Promise<void> {
+  return new Promise((resolve) => clock.setTimer(0, resolve));
 }
 
 const pastTense = { cancel: "cancelled", pause: "paused", resume: "resumed" } as const;

@@ -113,7 +113,8 @@ export class DownloadQueue implements ManagedPeer {
   readonly #downloads = new Map<string, QueuedDownload>();
   #waiting: QueuedDownload[] = [];
   #active = 0;
-  #ended = 0;
+  /** Digests, in the order of their ends. */
+  readonly #ended = new Set<string>();
 
   constructor(peer: PeerControl, options: QueueOptions) {
     this.#peer = peer;
@@ -231,7 +232,8 @@ export class DownloadQueue implements ManagedPeer {
   }
 
   #add(file: ListedFile): QueuedDownload {
-    if (this.#downloads.delete(file.digest)) this.#ended--;
+    this.#downloads.delete(file.digest);
+    this.#ended.delete(file.digest);
     const download = new QueuedDownload(file);
     this.#downloads.set(file.digest, download);
     return download;
@@ -274,14 +276,12 @@ export class DownloadQueue implements ManagedPeer {
   #end(download: QueuedDownload, status: DownloadStatus): void {
     download.end(status);
     this.#noteChange();
-    this.#ended++;
-    if (this.#ended <= maxTold) return;
-    for (const [digest, { state }] of this.#downloads) {
-      if (state !== "ended") continue;
-      this.#downloads.delete(digest);
-      this.#ended--;
-      return;
-    }
+    this.#ended.add(download.file.digest);
+    if (this.#ended.size <= maxTold) return;
+    const [oldest] = this.#ended;
+    if (oldest === undefined) return;
+    this.#ended.delete(oldest);
+    this.#downloads.delete(oldest);
   }
 
   #forget(download: QueuedDownload): true {

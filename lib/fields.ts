@@ -193,11 +193,13 @@ export function record<T extends object>(fields: Fields<T>): Field<T> {
   };
 }
 
+const measuring = new Writer();
+
 /** How many bytes `value` takes. */
 export function encodedBytes<T>(field: Field<T>, value: T): number {
-  const writer = new Writer();
-  field.write(writer, value);
-  return writer.length;
+  measuring.restart();
+  field.write(measuring, value);
+  return measuring.length;
 }
 
 /** Messages of one language to frames and back. */

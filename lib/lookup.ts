@@ -36,14 +36,12 @@ export function findFiles(
   files: readonly ListedFile[],
   wanted: readonly string[],
 ): ListedFile[] {
-  const byDigest = Map.groupBy(files, ({ digest }) => digest);
-  const byName = Map.groupBy(files, ({ name }) => name);
+  const fileOf = finderIn(files);
   const found = new Map<string, ListedFile>();
   for (const word of wanted) {
-    const pattern = byName.has(word) ? null : patternOf(word);
-    const matches = pattern ? files.filter(({ name }) => pattern.test(name)) : [
-      findFile(byDigest.get(word) ?? (isPrefix(word) ? files : byName.get(word)) ?? files, word),
-    ];
+    const fits = testOf(word);
+    const areMany = fits !== null && !files.some(({ name }) => name === word);
+    const matches = areMany ? files.filter(({ name }) => fits(name)) : [fileOf(word)];
     if (matches.length === 0) throw notFound(files, word);
     for (const file of matches) if (!found.has(file.digest)) found.set(file.digest, file);
   }
@@ -66,15 +64,29 @@ export function placedInto(files: readonly ListedFile[], into: string): ListedFi
   return files.map((file) => ({ ...file, name: `${folder}/${file.name}` }));
 }
 
-/** Null if the word is neither a folder nor a pattern. */
-function patternOf(word: string): RegExp | null {
+/** `findFile` for many words, which would look at all files for each; for none, it doesn't look at any. */
+function finderIn(files: readonly ListedFile[]): (word: string) => ListedFile {
+  const byDigest = lazily(() => Map.groupBy(files, ({ digest }) => digest));
+  const byName = lazily(() => Map.groupBy(files, ({ name }) => name));
+  return (word) =>
+    findFile(byDigest().get(word) ?? (isPrefix(word) ? files : byName().get(word)) ?? files, word);
+}
+
+function lazily<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => made ??= make();
+}
+
+/** What a folder or a pattern stands for; null if the word is neither. */
+function testOf(word: string): ((name: string) => boolean) | null {
   const isFolder = word.endsWith("/");
-  if (!isFolder && !/[*?]/.test(word)) return null;
+  if (!/[*?]/.test(word)) return isFolder ? (name) => name.startsWith(word) : null;
   const source = word.replace(
     /\*\*\/?|[*?]|[^*?]+/g,
     (part) => patternParts[part] ?? RegExp.escape(part),
   );
-  return new RegExp(`^${source}${isFolder ? ".*" : ""}$`, "su");
+  const pattern = new RegExp(`^${source}${isFolder ? ".*" : ""}$`, "su");
+  return (name) => pattern.test(name);
 }
 
 const patternParts: Record<string, string> = {

@@ -238,7 +238,9 @@ export class PeerLink {
 
   /** A chunk is here now: tells the other side if it wants that file and lacks the chunk. */
   tellStored(digest: Uint8Array, chunk: number): void {
-    this.#input({ type: "stored-chunk", digest, chunk });
+    if (this.isOpen && this.#session.isWanted(digest)) {
+      this.#input({ type: "stored-chunk", digest, chunk });
+    }
   }
 
   /** A file came in another way: tells the other side if it wants that file. */
@@ -617,7 +619,7 @@ export class PeerLink {
       if (owed.cancelled) return "cancelled";
       if (!this.isOpen) return null;
       const following: Promise<Uint8Array | null> = reader.next(pieceBytes);
-      const turn = this.#options.limits.takeUp(this.peer, piece.length);
+      const turn = this.#options.limits.takeUp(this, piece.length);
       if (turn) {
         lane.stream.uncork();
         await turn;
@@ -653,7 +655,7 @@ export class PeerLink {
       this.#dropWriter(lane);
       lane.stream.abort();
     }
-    this.#options.limits.forget(this.peer);
+    this.#options.limits.forget(this);
     this.#options.connection.close();
     this.#options.onEnd(end);
   }

@@ -13,7 +13,7 @@ import { scanAll } from "./scan_pool.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
 
 /** How many hashed files wait for the index, and for how long at most. */
-const maxUnindexed = 500;
+const maxUnindexed = 2000;
 const maxUnindexedMs = 1000;
 
 /** Stamps by which a renamed file is known again. */

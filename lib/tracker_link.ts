@@ -482,13 +482,19 @@ export class TrackerLink {
   }
 
   async #readList(): Promise<ListedRow[]> {
-    for (let page = 0; page < maxPages; page++) {
-      const answer = await this.#ask(this.#known.question(maxListedItems));
+    let asked: Promise<TrackerResponse> | null = this.#ask(this.#known.question(maxListedItems));
+    for (let page = 1; asked !== null; page++) {
+      const answer: TrackerResponse = await asked;
       if (answer.type !== "listing") break;
+      // The tracker gathers the next page while this one is taken over.
+      asked = answer.more && page < maxPages ? this.#askAfter(answer) : null;
       this.#known.apply(answer);
-      if (!answer.more) break;
     }
     return this.#known.rows;
+  }
+
+  #askAfter({ epoch, next }: Extract<TrackerResponse, { type: "listing" }>) {
+    return this.#ask({ type: "list", epoch, since: next, limit: maxListedItems });
   }
 
   #sleep(ms: number): Promise<void> {

@@ -3,7 +3,7 @@
  * take turns by the rules of `upload.ts`.
  */
 import type { Clock, Timer } from "./ports.ts";
-import { RateLimiter } from "./rate_limiter.ts";
+import { Pacer } from "./pacer.ts";
 import { UploadTurns } from "./upload.ts";
 
 /** Pieces sent in a second under a limit: few enough to be cheap, many enough to be fair and smooth. */
@@ -17,59 +17,61 @@ export interface TransferRates {
   down: number;
 }
 
+/** One of the links over which a peer is sent something. All of them together have that peer's turn. */
+export interface Uploader {
+  /** The peer's id. */
+  readonly peer: string;
+}
+
 export class TransferLimits {
   /** The largest piece to be sent at once. */
   readonly pieceBytes: number;
   readonly #clock: Clock;
   readonly #rates: TransferRates;
-  readonly #down: RateLimiter;
+  readonly #down: Pacer;
   readonly #turns: UploadTurns;
-  readonly #waiting = new Map<number, { peer: string; proceed: () => void }>();
+  readonly #waiting = new Map<number, { uploader: Uploader; proceed: () => void }>();
   #tickets = 0;
   #timer: Timer | null = null;
 
   constructor(clock: Clock, rates: TransferRates) {
     this.#clock = clock;
     this.#rates = rates;
-    this.#down = new RateLimiter(rates.down, clock.now());
-    this.#turns = new UploadTurns(rates.up, clock.now());
+    this.#down = new Pacer(rates.down);
+    this.#turns = new UploadTurns(rates.up);
     const limited = Math.max(Math.floor(rates.up / piecesPerSecond), minPieceBytes);
     this.pieceBytes = rates.up === 0 ? Infinity : limited;
   }
 
-  /** Null when the bytes may be received at once. */
+  /** For bytes that have come. Null when more may come at once. */
   takeDown(bytes: number): Promise<void> | null {
-    const waitMs = this.#down.take(bytes, this.#clock.now());
-    return waitMs === 0 ? null : this.#takeDownLater(bytes, waitMs);
+    const waitMs = this.#down.spend(bytes, this.#clock.now());
+    if (waitMs === 0) return null;
+    return new Promise((resolve) => this.#clock.setTimer(waitMs, resolve));
   }
 
-  /** Null when the peer may be sent the bytes at once. */
-  takeUp(peer: string, bytes: number): Promise<void> | null {
+  /** Null when the bytes may be sent at once. */
+  takeUp(uploader: Uploader, bytes: number): Promise<void> | null {
     if (this.#rates.up === 0) return null;
     const ticket = this.#tickets++;
+    const { peer } = uploader;
     return new Promise((proceed) => {
-      this.#waiting.set(ticket, { peer, proceed });
+      this.#waiting.set(ticket, { uploader, proceed });
       this.#turns.handleInput({ type: "ask", peer, ticket, bytes }, this.#clock.now());
       this.#grant();
     });
   }
 
-  /** The peer has left: what it waits for is let through, to nowhere. */
-  forget(peer: string): void {
-    this.#turns.handleInput({ type: "peer-left", peer }, this.#clock.now());
+  /** The link has ended: what it waits for is let through, to nowhere. */
+  forget(uploader: Uploader): void {
+    const { peer } = uploader;
     for (const [ticket, waiting] of this.#waiting) {
-      if (waiting.peer !== peer) continue;
+      if (waiting.uploader !== uploader) continue;
       this.#waiting.delete(ticket);
+      this.#turns.handleInput({ type: "withdraw", peer, ticket }, this.#clock.now());
       waiting.proceed();
     }
     this.#grant();
-  }
-
-  async #takeDownLater(bytes: number, firstWaitMs: number): Promise<void> {
-    for (let waitMs = firstWaitMs; waitMs > 0;) {
-      await new Promise<void>((resolve) => this.#clock.setTimer(waitMs, resolve));
-      waitMs = this.#down.take(bytes, this.#clock.now());
-    }
   }
 
   #grant(): void {

@@ -4,13 +4,14 @@
  *
  * `handleInput` takes what a peer wants to send, `pollTransmit` says who may, `pollTimeout` when to look again.
  */
-import { RateLimiter } from "./rate_limiter.ts";
+import { Pacer } from "./pacer.ts";
 
 export type UploadInput =
   | { type: "tick" }
   /** `ticket` comes back when the bytes may be sent. */
   | { type: "ask"; peer: string; ticket: number; bytes: number }
-  | { type: "peer-left"; peer: string };
+  /** What was asked for and not granted is not wanted any more. */
+  | { type: "withdraw"; peer: string; ticket: number };
 
 interface Piece {
   ticket: number;
@@ -18,20 +19,20 @@ interface Piece {
 }
 
 export class UploadTurns {
-  readonly #limiter: RateLimiter;
+  readonly #pacer: Pacer;
   /** In the order of their turns. */
   readonly #queues = new Map<string, Piece[]>();
   readonly #granted: number[] = [];
   #nextAt: number | null = null;
 
   /** `bytesPerSecond`: 0 for no limit. */
-  constructor(bytesPerSecond: number, now: number) {
-    this.#limiter = new RateLimiter(bytesPerSecond, now);
+  constructor(bytesPerSecond: number) {
+    this.#pacer = new Pacer(bytesPerSecond);
   }
 
   handleInput(input: UploadInput, now: number): void {
     if (input.type === "ask") this.#enqueue(input.peer, input);
-    if (input.type === "peer-left") this.#queues.delete(input.peer);
+    if (input.type === "withdraw") this.#withdraw(input.peer, input.ticket);
     this.#grant(now);
   }
 
@@ -50,10 +51,16 @@ export class UploadTurns {
     else this.#queues.set(peer, [{ ticket, bytes }]);
   }
 
+  #withdraw(peer: string, ticket: number): void {
+    const left = this.#queues.get(peer)?.filter((piece) => piece.ticket !== ticket) ?? [];
+    if (left.length > 0) this.#queues.set(peer, left);
+    else this.#queues.delete(peer);
+  }
+
   #grant(now: number): void {
     this.#nextAt = null;
     for (let turn = this.#nextTurn(); turn !== null; turn = this.#nextTurn()) {
-      const waitMs = this.#limiter.take(turn.piece.bytes, now);
+      const waitMs = this.#pacer.take(turn.piece.bytes, now);
       if (waitMs > 0) {
         this.#nextAt = now + waitMs;
         return;

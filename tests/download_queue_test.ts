@@ -103,6 +103,19 @@ Deno.test("ended downloads are remembered up to a bound", async () => {
   assertEquals([downloads.length, downloads.at(-1)?.name], [1_000, "1099"]);
 });
 
+Deno.test("of the ended downloads the latest are remembered, whenever they were wished for", async () => {
+  const { queue, clock } = stage();
+  const slow = queue.download(listedFile("aaaaaa", "slow", 8));
+  const all = Array.from({ length: 1_100 }, (_, index) => {
+    const digest = `ab${index.toString(16).padStart(6, "0")}`;
+    return queue.download(listedFile(digest, String(index), 1)).done;
+  });
+  await clock.run(Promise.all(all));
+  await clock.run(slow.done);
+  const names = queue.status().downloads.map(({ name }) => name);
+  assertEquals([names.length, names[0], names[1], names.at(-1)], [1_000, "slow", "101", "1099"]);
+});
+
 Deno.test("quit() ends what waits, and all below", async () => {
   const { queue, peer, clock } = stage(1);
   queue.download(files[0]!);

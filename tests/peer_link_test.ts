@@ -218,7 +218,7 @@ for (
     await pair.clock.until(() => storedBy(pair.leecher).length === 4, 60_000);
     const seconds = (pair.clock.now() - startedAt) / 1000;
     const rate = pair.manifest.length / seconds;
-    assert(rate > 190_000 && rate < 210_000, `${Math.round(rate)} bytes per second`);
+    assert(rate > 196_000 && rate < 204_000, `${Math.round(rate)} bytes per second`);
   });
 }
 

@@ -10,7 +10,7 @@ function grantedBy(turns: UploadTurns): number[] {
 }
 
 Deno.test("UploadTurns lets everything through at once without a limit", () => {
-  const turns = new UploadTurns(0, 0);
+  const turns = new UploadTurns(0);
   turns.handleInput({ type: "ask", peer: "a", ticket: 1, bytes: 1e9 }, 0);
   turns.handleInput({ type: "ask", peer: "b", ticket: 2, bytes: 1e9 }, 0);
   assertEquals(grantedBy(turns), [1, 2]);
@@ -18,7 +18,7 @@ Deno.test("UploadTurns lets everything through at once without a limit", () => {
 });
 
 Deno.test("UploadTurns gives peers their turns whatever the length of their queues", () => {
-  const turns = new UploadTurns(1000, 0);
+  const turns = new UploadTurns(1000);
   for (let ticket = 0; ticket < 6; ticket++) {
     turns.handleInput({ type: "ask", peer: "greedy", ticket, bytes: 500 }, 0);
   }
@@ -32,7 +32,7 @@ Deno.test("UploadTurns gives peers their turns whatever the length of their queu
 });
 
 Deno.test("UploadTurns holds the limit", () => {
-  const turns = new UploadTurns(10_000, 0);
+  const turns = new UploadTurns(10_000);
   let sent = 0;
   let ticket = 0;
   turns.handleInput({ type: "ask", peer: "a", ticket: ticket++, bytes: 100 }, 0);
@@ -46,11 +46,17 @@ Deno.test("UploadTurns holds the limit", () => {
   assertEquals(Math.abs(sent - 100_000) < 5000, true, `${sent} bytes in 10 s`);
 });
 
-Deno.test("UploadTurns forgets a peer that left", () => {
-  const turns = new UploadTurns(100, 0);
+Deno.test("UploadTurns forgets what is withdrawn, and nothing else of that peer", () => {
+  const turns = new UploadTurns(100);
   turns.handleInput({ type: "ask", peer: "a", ticket: 1, bytes: 1000 }, 0);
   turns.handleInput({ type: "ask", peer: "a", ticket: 2, bytes: 1000 }, 0);
-  turns.handleInput({ type: "peer-left", peer: "a" }, 0);
+  turns.handleInput({ type: "ask", peer: "a", ticket: 3, bytes: 1000 }, 0);
+  turns.handleInput({ type: "withdraw", peer: "a", ticket: 1 }, 0);
+  turns.handleInput({ type: "withdraw", peer: "a", ticket: 3 }, 0);
+  turns.handleInput({ type: "tick" }, 10_000);
+  assertEquals(grantedBy(turns), [2]);
+  turns.handleInput({ type: "ask", peer: "a", ticket: 4, bytes: 1000 }, 10_000);
+  turns.handleInput({ type: "withdraw", peer: "a", ticket: 4 }, 10_000);
   turns.handleInput({ type: "tick" }, 60_000);
   assertEquals(grantedBy(turns), []);
   assertEquals(turns.pollTimeout(), null);
