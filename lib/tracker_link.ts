@@ -488,6 +488,8 @@ export class TrackerLink {
       if (answer.type !== "listing") break;
       // The tracker gathers the next page while this one is taken over.
       asked = answer.more && page < maxPages ? this.#askAfter(answer) : null;
+      // Where this page is refused nobody waits for the next.
+      asked?.catch(() => {});
       this.#known.apply(answer);
     }
     return this.#known.rows;
