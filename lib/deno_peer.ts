@@ -1,5 +1,5 @@
 /**
- * The peer on real sockets and files: builds the adapters and puts the node together.
+ * The peer on real sockets: builds the adapters and puts the node together.
  */
 import { join } from "node:path";
 import { canonicalIp, isLoopback, type SocketAddress } from "./address.ts";
@@ -7,7 +7,7 @@ import { defaultTrackerPort } from "./constants.ts";
 import type { PeerControl } from "./control.ts";
 import { systemClock, systemRandom } from "./deno_clock.ts";
 import { type Endpoints, openEndpoints, resolveHost } from "./deno_endpoints.ts";
-import { openStore } from "./deno_files.ts";
+import type { DirectoryStore } from "./deno_files.ts";
 import { realTraversal } from "./deno_traversal.ts";
 import { linkOf } from "./deno_visit.ts";
 import { UserError } from "./errors.ts";
@@ -27,55 +27,35 @@ import { type RunningTracker, startTracker } from "./tracker_program.ts";
 /** Restricts the transfers to one transport: for tests, benches and comparisons. */
 const transportVariable = "P2P_TRANSPORT";
 
-/** What is undone, last first, when the start fails half-way. */
-class Undo {
-  readonly #steps: (() => Promise<void> | void)[] = [];
-
-  add(step: () => Promise<void> | void): void {
-    this.#steps.push(step);
-  }
-
-  async all(): Promise<void> {
-    for (let step = this.#steps.pop(); step; step = this.#steps.pop()) await step();
-  }
+/** What the start of a peer has at hand. */
+export interface PeerParts {
+  settings: PeerSettings;
+  /** Locked; its first scan is under way. */
+  store: DirectoryStore;
+  /** Settles with the first scan. */
+  scanned: Promise<void>;
+  listeners: StartListeners;
+  /** Hears of what is to be undone, last first, if the start fails half-way. */
+  onDone(undo: () => Promise<void> | void): void;
 }
 
-/** Starts sharing the directory. Throws `UserError`. */
-export async function startRealPeer(
-  settings: PeerSettings,
-  listeners: StartListeners,
+/** Joins the tracker, and shares what the store holds when both are done. Throws `UserError`. */
+export async function joinWithStore(
+  { settings, store, scanned, listeners: { onNotice, signal }, onDone }: PeerParts,
 ): Promise<PeerControl> {
-  const undo = new Undo();
-  try {
-    return await build(settings, listeners, undo);
-  } catch (error) {
-    await undo.all();
-    throw error;
-  }
-}
-
-async function build(
-  settings: PeerSettings,
-  { onScan, onNotice, signal }: StartListeners,
-  undo: Undo,
-): Promise<PeerControl> {
-  const store = await openStore(settings.dir, { onProgress: onScan });
-  undo.add(() => store.close());
   const identity = loadIdentity(join(settings.dir, privateDirectory, "key.pem"));
   const endpoints = await openEndpoints({ port: settings.port ?? 0, identity });
-  undo.add(() => endpoints.close());
+  onDone(() => endpoints.close());
   const carried = settings.tracker === null ? await carryTracker(settings) : null;
-  if (carried) undo.add(() => carried.close());
+  if (carried) onDone(() => carried.close());
   const link = carried ? ownLink(carried) : linkOf(settings);
   const tracker = trackerLinkOf(link, { identity, endpoints, listenPort: endpoints.port });
-  undo.add(() => tracker.goodbye());
+  onDone(() => tracker.goodbye());
   const local = () => ownWhereabouts(endpoints.port);
   const traversal = realTraversal({ tracker, link, identity, quic: endpoints.quic, local });
-  undo.add(() => traversal.close());
-  await tracker.connect({ signal });
-  signal.addEventListener("abort", () => void store.close(), { once: true });
+  onDone(() => traversal.close());
+  await Promise.all([tracker.connect({ signal }), scanned]);
   signal.throwIfAborted();
-  await store.scan();
   const node = new PeerNode({
     identity,
     endpoints: chosenEndpoints(endpoints),

@@ -7,7 +7,7 @@
  */
 
 /** Hashed between two collections. */
-const bytesPerCollection = 256 * 1024 * 1024;
+const bytesPerCollection = 512 * 1024 * 1024;
 
 /** More than V8 lets pile up outside of its heap before it collects. */
 const countedBytes = 96 * 1024 * 1024;

@@ -15,7 +15,7 @@ const interruptedExitCode = 130;
 /** What stands behind the commands outside the tests. Each loads what it needs: most commands need little. */
 export const realFactory: PeerFactory = {
   start: async (settings, listeners) => {
-    const { startRealPeer } = await import("./deno_peer.ts");
+    const { startRealPeer } = await import("./peer_start.ts");
     return await startRealPeer(settings, listeners);
   },
   visit: async (settings, signal) => {

@@ -23,8 +23,11 @@ const minThreadFiles = 1000;
 
 const maxThreads = 16;
 
-/** Jobs that a thread has before it: it never rests, and little is lost when it ends. */
-const maxQueuedJobs = 2;
+/**
+ * Jobs that a thread has before it, so that it never rests, whatever this one does meanwhile. The fewer are left, the
+ * fewer it has, so that all end together.
+ */
+const queuedJobs = { least: 2, most: 8 };
 
 /** How long other work may wait where no threads are used. */
 const turnMs = 10;
@@ -62,15 +65,15 @@ export async function scanAll<File>(
   if (threadCount === 0) return await scanHere(files, options);
   const pool = new ScanPool(options.disk, threadCount);
   try {
+    let bytesLeft = bytes;
     for await (const task of tasksOf(files, options)) {
       if (options.isStopped?.()) return;
-      await pool.take({
-        ...task,
-        finish: (answer) => {
-          options.onBytes?.(task.bytes);
-          task.finish(answer);
-        },
-      });
+      const finish = (answer: ScanAnswer) => {
+        options.onBytes?.(task.bytes);
+        task.finish(answer);
+      };
+      await pool.take({ ...task, finish }, bytesLeft);
+      bytesLeft -= task.bytes;
     }
     await pool.settled();
   } finally {
@@ -235,15 +238,24 @@ class ScanPool {
     this.#threads = Array.from({ length: threadCount }, () => new ScanThread(onAnswer));
   }
 
-  /** Resolves when a thread has taken the task, or, where none is left, when it has been done here. */
-  async take(task: Task): Promise<void> {
+  /**
+   * Resolves when a thread has taken the task, or, where none is left, when it has been done here. `bytesLeft`: of this
+   * task and those that follow.
+   */
+  async take(task: Task, bytesLeft: number): Promise<void> {
     for (;;) {
       await this.#takeOver();
       const [free] = this.#working().sort((a, b) => a.queueLength - b.queueLength);
       if (!free) return task.finish(await carryOut(this.#disk, task.job));
-      if (free.queueLength < maxQueuedJobs) return free.take(task);
+      if (free.queueLength < this.#queueFor(bytesLeft)) return free.take(task);
       await this.#news();
     }
+  }
+
+  /** Half of what would be a thread's share. */
+  #queueFor(bytesLeft: number): number {
+    const share = bytesLeft / maxJobBytes / this.#threads.length;
+    return Math.min(Math.max(Math.floor(share / 2), queuedJobs.least), queuedJobs.most);
   }
 
   /** Resolves when all that was taken is done. */

@@ -5,7 +5,7 @@
  *
  * Of the files before the last one, a chunk of each has been fetched when it is ready.
  */
-import { startRealPeer } from "../lib/deno_peer.ts";
+import { startRealPeer } from "../lib/peer_start.ts";
 import type { PeerControl } from "../lib/control.ts";
 import { setImmediate } from "node:timers";
 

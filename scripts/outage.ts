@@ -9,7 +9,7 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { join } from "node:path";
-import { startRealPeer } from "../lib/deno_peer.ts";
+import { startRealPeer } from "../lib/peer_start.ts";
 import { heartbeatMs } from "../lib/constants.ts";
 import { type JsonLine, parsedLine, Playground, type Program } from "../tests/programs.ts";
 import { referenceDigest, seededBytes } from "../tests/reference_digest.ts";
