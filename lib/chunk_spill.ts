@@ -15,7 +15,7 @@ import type { SharedDirectory } from "./shared_directory.ts";
 
 /** A download is fast when it brought the last so many chunks at this rate, in bytes a millisecond. */
 const fastChunks = 32;
-const fastBytesPerMs = 32 * 1024;
+const fastBytesPerMs = 8 * 1024;
 
 /** How old a chunk of a fast download is when it gets its own file. */
 const ageMs = 1000;
