@@ -10,7 +10,8 @@
  *   few times at fixed delays: QUIC by itself repeats a lost first packet only after 1, 3, 7, 15 s. Learned
  *   addresses count only with an IP that the tracker has named, so that nobody can have others dialled.
  * - A *path* is a connection that works, dialled by either side. Kinds, best first: `tcp`; `quic`, to an address
- *   with no NAT before it; `punched`; `relayed`. Among equals the one dialled by the lower id wins.
+ *   with no NAT before it; `punched`; `relayed`. Among equals the one dialled by the asker, the side
+ *   that asked for the introduction, wins: it waits for the path, and its own dial it may use at once.
  * - The best path is *nominated* as soon as nothing better is about to open; a later one of a better kind
  *   replaces it. Both sides nominate by the same order, and the side with the lower id, the *controller*, closes
  *   what was not nominated, after a while and gracefully, so that no request under way is lost. The other side
@@ -199,7 +200,7 @@ export class HolePuncher {
     this.#options = options;
     this.#start = now;
     this.#isLower = isLower(options.selfId, options.peerId);
-    this.#paths = new OpenPaths({ isLower: this.#isLower });
+    this.#paths = new OpenPaths({ isAsker: options.initiator });
     this.#able = { tcp, quic, relay: relay && quic, birthday: birthday && quic };
     this.#relay = this.#able.relay ? "unasked" : "unable";
     this.#role = this.#able.birthday ? birthdayRole(options.selfNat, options.peerNat) : "none";
@@ -517,7 +518,7 @@ export class HolePuncher {
 
   /**
    * How long to wait for something better: for TCP, which takes two round trips to QUIC's one, where it is on
-   * its way to the same host; and for what the lower id dials, which opens here half a round trip later.
+   * its way to the same host; and for what the asker dials, which opens half a round trip later at either side.
    */
   #holdMs(path: OpenPath, { since, now }: { since: number; now: number }): number {
     const tookMs = now - since;
@@ -525,7 +526,15 @@ export class HolePuncher {
       target.transport === "tcp" && target.address.ip === path.ip
     );
     if (path.via === "quic" && tcpPending) return clampHold(tookMs * 1.2);
-    return path.byLower || path.path < 0 ? 0 : clampHold(tookMs / 2 + minHoldMs);
+    if (path.byAsker) return 0;
+    const dialledAt = this.#options.initiator ? this.#lastDialOf(path.via) : since;
+    return dialledAt === null ? 0 : clampHold((now - dialledAt) / 2 + minHoldMs);
+  }
+
+  /** When the youngest dial of that kind that is under way began; null if none is. */
+  #lastDialOf(via: Via): number | null {
+    const dials = [...this.#attempts.values()].filter(({ target }) => target.via === via);
+    return dials.at(-1)?.since ?? null;
   }
 
   #nominateBest(now: number): void {

@@ -1,13 +1,13 @@
 /**
  * The connections that work between one introduced pair, and the one of them that is used.
  *
- * Of two the better is the one of the better kind, among equals the one dialled by the lower id, then the older. Both
- * sides order them so, and so come to use the same one.
+ * Of two the better is the one of the better kind, among equals the one dialled by the asker, who waits for it, then
+ * the older. Both sides order them so, and so come to use the same one.
  */
 import { type Via, viaRank } from "./control.ts";
 import type { PathId } from "./punch_messages.ts";
 
-/** How long an equal path dialled by the lower id may still replace the nominated one. */
+/** How long an equal path dialled by the asker may still replace the nominated one. */
 const tieWindowMs = 250;
 const maxOpenPaths = 8;
 
@@ -16,7 +16,8 @@ export interface OpenPath {
   via: Via;
   /** IP of the other end, as dialled or seen. */
   ip: string;
-  byLower: boolean;
+  /** Whether the side that asked for the introduction has dialled it. */
+  byAsker: boolean;
   order: number;
 }
 
@@ -28,13 +29,13 @@ interface Nominated {
 
 export class OpenPaths {
   readonly #open = new Map<PathId, OpenPath>();
-  /** Whether this side has the lower id. */
-  readonly #isLower: boolean;
+  /** Whether this side has asked for the introduction. */
+  readonly #isAsker: boolean;
   #nominated: Nominated | null = null;
   #count = 0;
 
-  constructor({ isLower }: { isLower: boolean }) {
-    this.#isLower = isLower;
+  constructor({ isAsker }: { isAsker: boolean }) {
+    this.#isAsker = isAsker;
   }
 
   get size(): number {
@@ -60,7 +61,7 @@ export class OpenPaths {
 
   /** A path as it will be when it is added. `mine`: this side has dialled it. */
   pathOf(path: PathId, { via, ip, mine }: { via: Via; ip: string; mine: boolean }): OpenPath {
-    return { path, via, ip, byLower: mine === this.#isLower, order: this.#count++ };
+    return { path, via, ip, byAsker: mine === this.#isAsker, order: this.#count++ };
   }
 
   add(path: OpenPath): void {
@@ -90,7 +91,7 @@ export class OpenPaths {
     if (!this.#nominated) return true;
     const { path: current, since } = this.#nominated;
     if (path.via !== current.via) return viaRank[path.via] > viaRank[current.via];
-    return path.byLower && !current.byLower && now - since <= tieWindowMs;
+    return path.byAsker && !current.byAsker && now - since <= tieWindowMs;
   }
 
   /** The best path is used from here on; null if it is already, or there is none. */
@@ -110,8 +111,8 @@ export class OpenPaths {
   }
 }
 
-/** Better kind first, then dialled by the lower id, then older. */
+/** Better kind first, then dialled by the asker, then older. */
 function compare(one: OpenPath, other: OpenPath): number {
-  return viaRank[other.via] - viaRank[one.via] || Number(other.byLower) - Number(one.byLower) ||
+  return viaRank[other.via] - viaRank[one.via] || Number(other.byAsker) - Number(one.byAsker) ||
     one.order - other.order;
 }

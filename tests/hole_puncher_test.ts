@@ -154,33 +154,49 @@ Deno.test("of thousands of candidates no more than 16 are dialled", () => {
   assert(bench.dials().length <= worstCaseCost(16, "both").untilDeadline.dials);
 });
 
-Deno.test("the lower side nominates what it dialled at once, the higher side waits for the other's", () => {
-  const low = new Bench({ candidates: [reflexive] }).at(40);
-  low.input({ type: "opened", attempt: 1 });
-  assertEquals(low.nominated, [[1, "punched"]]);
+Deno.test("the asker uses what it dialled at once, the other side waits for that", () => {
+  for (const [selfId, peerId] of [[lowId, highId], [highId, lowId]] as const) {
+    const asker = new Bench({ selfId, peerId }).at(40);
+    asker.input({ type: "opened", attempt: 1 });
+    assertEquals(asker.nominated, [[1, "punched"]]);
 
-  const high = new Bench({ selfId: highId, peerId: lowId }).at(40);
-  high.input({ type: "opened", attempt: 1 });
-  assertEquals(high.nominated, []);
-  high.at(60).input({ type: "accepted", path: -1, transport: "quic", remote: publicAddress });
-  assertEquals(high.nominated, [[-1, "punched"]]);
+    const asked = new Bench({ selfId, peerId, initiator: false }).at(40);
+    asked.input({ type: "opened", attempt: 1 });
+    assertEquals(asked.nominated, []);
+    asked.at(60).input({ type: "accepted", path: -1, transport: "quic", remote: publicAddress });
+    assertEquals(asked.nominated, [[-1, "punched"]]);
+  }
 });
 
-Deno.test("the higher side uses what it dialled when nothing comes from the lower", () => {
-  const high = new Bench({ selfId: highId, peerId: lowId }).at(40);
-  high.input({ type: "opened", attempt: 1 }).at(200);
-  assertEquals(high.nominated, [[1, "punched"]]);
+Deno.test("either side uses what the other has not dialled when nothing comes of that", () => {
+  const asked = new Bench({ initiator: false }).at(40);
+  asked.input({ type: "opened", attempt: 1 }).at(200);
+  assertEquals(asked.nominated, [[1, "punched"]]);
+
+  const asker = new Bench().at(40);
+  asker.input({ type: "accepted", path: -1, transport: "quic", remote: publicAddress });
+  assertEquals(asker.nominated, [], "its own dial is about to open");
+  assertEquals(asker.at(200).nominated, [[-1, "punched"]]);
+
+  const idle = new Bench().at(40);
+  idle.input({ type: "failed", attempt: 1, reason: "refused" });
+  idle.input({ type: "accepted", path: -1, transport: "quic", remote: publicAddress });
+  assertEquals(idle.nominated, [[-1, "punched"]], "none of its own is on its way");
 });
 
-Deno.test("an equal path of the lower side replaces a nominated one only for a moment", () => {
-  const bench = new Bench({ candidates: [reflexive] }).at(40);
-  bench.input({ type: "accepted", path: -1, transport: "quic", remote: publicAddress });
-  bench.at(100).input({ type: "opened", attempt: 1 });
+Deno.test("an equal path of the asker's replaces a nominated one only for a moment", () => {
+  const accepted = {
+    type: "accepted",
+    path: -1,
+    transport: "quic",
+    remote: publicAddress,
+  } as const;
+  const bench = new Bench().at(40).input(accepted).at(100);
+  assertEquals(bench.nominated, [[-1, "punched"]]);
+  bench.input({ type: "opened", attempt: 1 });
   assertEquals(bench.nominated, [[-1, "punched"], [1, "punched"]]);
 
-  const late = new Bench({ candidates: [reflexive] }).at(40);
-  late.input({ type: "accepted", path: -1, transport: "quic", remote: publicAddress });
-  late.at(400).input({ type: "opened", attempt: 1 });
+  const late = new Bench().at(40).input(accepted).at(400).input({ type: "opened", attempt: 1 });
   assertEquals(late.nominated, [[-1, "punched"]]);
 });
 
@@ -279,7 +295,7 @@ Deno.test("a relayed address is taken once, and what comes from it is a relayed 
     new Set(bench.dials("relayed").map(({ transmit }) => transmit.address.ip)),
     new Set([relayAddress.ip]),
   );
-  bench.input({ type: "accepted", path: -1, transport: "quic", remote: relayAddress });
+  bench.input({ type: "accepted", path: -1, transport: "quic", remote: relayAddress }).at(3100);
   assertEquals(bench.nominated, [[-1, "relayed"]]);
 });
 
@@ -409,7 +425,7 @@ Deno.test("the birthday punch is tried once more while relayed, then never again
 });
 
 Deno.test("when the nominated path is lost the next best takes over, and the last one is the end", () => {
-  const bench = new Bench({ selfId: highId, peerId: lowId }).at(40);
+  const bench = new Bench({ initiator: false }).at(40);
   bench.input({ type: "accepted", path: -1, transport: "quic", remote: publicAddress });
   bench.input({ type: "opened", attempt: 1 });
   bench.at(1000).input({ type: "closed", path: -1 });

@@ -6,30 +6,30 @@ import { OpenPaths } from "../lib/open_paths.ts";
 const ip = "203.0.113.7";
 
 /** Paths of these kinds, the first of them dialled by this side. */
-function stage(vias: readonly Via[], { isLower = true } = {}) {
-  const paths = new OpenPaths({ isLower });
+function stage(vias: readonly Via[], { isAsker = true } = {}) {
+  const paths = new OpenPaths({ isAsker });
   vias.forEach((via, index) => paths.add(paths.pathOf(index + 1, { via, ip, mine: index === 0 })));
   return paths;
 }
 
-Deno.test("OpenPaths nominates the best kind, then what the lower id dialled, then the oldest", () => {
+Deno.test("OpenPaths nominates the best kind, then what the asker dialled, then the oldest", () => {
   assertEquals(stage(["relayed", "punched", "tcp"]).nominateBest(0)?.best.via, "tcp");
   assertEquals(stage(["quic", "quic", "quic"]).nominateBest(0)?.best.path, 1);
-  assertEquals(stage(["quic", "quic", "quic"], { isLower: false }).nominateBest(0)?.best.path, 2);
+  assertEquals(stage(["quic", "quic", "quic"], { isAsker: false }).nominateBest(0)?.best.path, 2);
   assertEquals(stage([]).nominateBest(0), null);
 });
 
 Deno.test("OpenPaths nominates the same on both sides, in whatever order they open", () => {
   const kind = fc.constantFrom<Via>("tcp", "quic", "punched", "relayed");
-  const path = fc.record({ via: kind, byLower: fc.boolean() });
+  const path = fc.record({ via: kind, byAsker: fc.boolean() });
   fc.assert(fc.property(fc.array(path, { minLength: 1, maxLength: 8 }), (opened) => {
-    const nominatedBy = (isLower: boolean, order: typeof opened) => {
-      const paths = new OpenPaths({ isLower });
-      for (const [index, { via, byLower }] of order.entries()) {
-        paths.add(paths.pathOf(index + 1, { via, ip, mine: byLower === isLower }));
+    const nominatedBy = (isAsker: boolean, order: typeof opened) => {
+      const paths = new OpenPaths({ isAsker });
+      for (const [index, { via, byAsker }] of order.entries()) {
+        paths.add(paths.pathOf(index + 1, { via, ip, mine: byAsker === isAsker }));
       }
       const best = paths.nominateBest(0)?.best;
-      return [best?.via, best?.byLower];
+      return [best?.via, best?.byAsker];
     };
     assertEquals(nominatedBy(true, opened), nominatedBy(false, opened.toReversed()));
   }));
@@ -46,11 +46,11 @@ Deno.test("OpenPaths says what replaces what, once", () => {
   assertEquals(paths.nominateBest(3)?.best.path, 1, "back to what is left");
 });
 
-Deno.test("OpenPaths lets an equal path of the lower id take over for a moment only", () => {
-  const paths = stage(["quic"], { isLower: false });
+Deno.test("OpenPaths lets an equal path of the asker take over for a moment only", () => {
+  const paths = stage(["quic"], { isAsker: false });
   paths.nominateBest(1_000);
-  const byLower = paths.pathOf(-1, { via: "quic", ip, mine: false });
-  assertEquals([paths.supersedes(byLower, 1_250), paths.supersedes(byLower, 1_251)], [true, false]);
+  const byAsker = paths.pathOf(-1, { via: "quic", ip, mine: false });
+  assertEquals([paths.supersedes(byAsker, 1_250), paths.supersedes(byAsker, 1_251)], [true, false]);
   for (const via of Object.keys(viaRank) as Via[]) {
     const other = paths.pathOf(-2, { via, ip, mine: true });
     assertEquals(paths.supersedes(other, 1_100), via === "tcp", via);

@@ -122,7 +122,7 @@ Deno.test("both sides are told of a punched path, where it leads and how long it
   for (const [index, paths] of told.entries()) {
     const [path, ...tied] = paths;
     assertEquals([path?.via, path?.replaces], ["punched", null]);
-    // Where both sides' dials come through, the one of the lower id is agreed on.
+    // Where both sides' dials come through, the one of the asker is agreed on.
     assert(tied.length <= 1 && tied.every(({ replaces }) => replaces === "punched"));
     if (path === undefined) continue;
     assert(path.address.startsWith(`198.51.100.${2 - index}:`), path.address);
