@@ -16,6 +16,7 @@ import { Inbox } from "./inbox.ts";
 import { closeQuietly, Lingering } from "./lingering.ts";
 import { turnAfter } from "./next_turn.ts";
 import type { ByteStream, Connection, DialOptions, Endpoint } from "./ports.ts";
+import { joinSockets, leaveSockets } from "./ready_sockets.ts";
 
 const handshakeTimeoutMs = 5_000;
 
@@ -311,6 +312,7 @@ export class TcpStream implements ByteStream {
   constructor(conn: Deno.Conn, close: (isLent: boolean) => void = () => closeQuietly(conn)) {
     this.#conn = conn;
     this.#close = close;
+    joinSockets();
     this.closed = new Promise((resolve) => this.#resolveClosed = resolve);
   }
 
@@ -376,6 +378,7 @@ export class TcpStream implements ByteStream {
   abort(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    leaveSockets();
     this.#close(this.#isLent);
     const reason = new Error("Cannot go on: the connection was closed here");
     for (const interrupt of this.#interrupts) interrupt(reason);

@@ -1,6 +1,7 @@
 /**
  * Lets everything else that waits have its turn, in the midst of long work.
  */
+import { socketsTurn } from "./ready_sockets.ts";
 
 /**
  * What is taken in before everything else has its turn: the runtime answers a read of what is there already at once,
@@ -15,7 +16,7 @@ export function turnAfter(bytes: number): Promise<void> | null {
   takenBytes += bytes;
   if (takenBytes < bytesPerTurn) return null;
   takenBytes = 0;
-  return nextTurn();
+  return socketsTurn() ?? nextTurn();
 }
 
 export function nextTurn(): Promise<void> {
