@@ -35,6 +35,9 @@ const maxUnprovenPerNetwork = 8;
 /** How old one of them gives way to the next at that address: of many who are gone, none keeps others waiting. */
 const giveWayMs = 3000;
 
+/** Two who ask for each other at the same time are introduced twice: within so long, that is one attempt. */
+const uniteMs = 2500;
+
 /** Those who have come and not yet shown a token. */
 const maxStrangers = 256;
 
@@ -119,13 +122,15 @@ export class Connector {
     const token = introduction.token.toHex();
     if (this.#isClosed || this.#options.isBanned(peer) || this.#pairs.has(token)) return;
     if (introduction.token.length !== tokenBytes || this.#pairs.size >= maxPairs) return;
+    const young = this.#youngPairWith(peer);
+    if (young) return this.#unite(young, introduction);
     const ips = new Set(introduction.candidates.map(({ address }) => address.ip));
     if (!this.#hasRoomFor(ips)) {
       const reason = "too many attempts at its address are under way";
       if (introduction.initiator) this.#options.onUnreachable(peer, [reason]);
       return;
     }
-    const pair = new IntroducedPair({
+    const pair: IntroducedPair = new IntroducedPair({
       ...this.#options,
       introduction,
       peer,
@@ -142,8 +147,8 @@ export class Connector {
       },
       onEnded: (reasons) => {
         this.#settle(token);
-        this.#pairs.delete(token);
-        if (reasons && introduction.initiator) this.#options.onUnreachable(peer, reasons);
+        this.#forget(pair);
+        if (reasons && pair.isWanted) this.#options.onUnreachable(peer, reasons);
       },
     });
     this.#pairs.set(token, pair);
@@ -177,6 +182,24 @@ export class Connector {
     this.#pairs.clear();
   }
 
+  #youngPairWith(peer: string): IntroducedPair | null {
+    const { clock } = this.#options;
+    for (const pair of this.#pairs.values()) {
+      if (pair.peer === peer && clock.now() < pair.introducedAt + uniteMs) return pair;
+    }
+    return null;
+  }
+
+  /** What comes with the second token belongs to the pair of the first. */
+  #unite(pair: IntroducedPair, { token, initiator }: Introduction): void {
+    this.#pairs.set(token.toHex(), pair);
+    if (initiator) pair.isWanted = true;
+  }
+
+  #forget(pair: IntroducedPair): void {
+    for (const [token, known] of this.#pairs) if (known === pair) this.#pairs.delete(token);
+  }
+
   #hasRoomFor(ips: ReadonlySet<string>): boolean {
     if (this.#tries.size >= maxUnproven) return false;
     const isFull = (ip: string) => this.#tried.count(ip) >= maxUnprovenPerNetwork;
@@ -195,10 +218,11 @@ export class Connector {
   #giveUp(token: string): void {
     const pair = this.#pairs.get(token);
     this.#settle(token);
-    this.#pairs.delete(token);
-    pair?.close();
-    const { initiator, peer } = pair?.introduction ?? {};
-    if (initiator && peer) this.#options.onUnreachable(encodeId(peer), ["it has not answered"]);
+    if (!pair) return;
+    this.#forget(pair);
+    pair.close();
+    if (!pair.isWanted) return;
+    this.#options.onUnreachable(encodeId(pair.introduction.peer), ["it has not answered"]);
   }
 
   /** It is connected, or over. */

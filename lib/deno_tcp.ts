@@ -451,10 +451,11 @@ async function dialTls(address: SocketAddress, options: TlsDialOptions): Promise
 
 async function connectTls(
   address: SocketAddress,
-  { expectedId, signal, close }: TlsDialOptions & { signal: AbortSignal },
+  { expectedId, signal, close, onAnswered }: TlsDialOptions & { signal: AbortSignal },
 ): Promise<Deno.TlsConn> {
   signal.throwIfAborted();
   const tcp = await Deno.connect({ hostname: address.ip, port: address.port, signal });
+  onAnswered?.();
   tcp.setNoDelay(true);
   const tls = await Deno.startTls(tcp, {
     hostname: hostnameOf(expectedId),

@@ -9,6 +9,10 @@
  *   the peer's came from (`knock`), a relayed address, the address a birthday punch has met. Each is dialled a
  *   few times at fixed delays: QUIC by itself repeats a lost first packet only after 1, 3, 7, 15 s. Learned
  *   addresses count only with an IP that the tracker has named, so that nobody can have others dialled.
+ *   A connection too many costs both sides more than anything else here. So TCP, which needs no NAT opened from both
+ *   sides, is dialled to one address shortly after the other, and where the two share a network or a machine by the
+ *   asker first. Everything else waits while somebody has answered over TCP. And who comes late to what was planned
+ *   moves all of it on: a busy process would do everything at once, before it hears that the first dial has opened.
  * - A *path* is a connection that works, dialled by either side. Kinds, best first: `tcp`; `quic`, to an address
  *   with no NAT before it; `punched`; `relayed`. Among equals the one dialled by the asker, the side
  *   that asked for the introduction, wins: it waits for the path, and its own dial it may use at once.
@@ -28,6 +32,7 @@ import {
   formatAddress,
   isIPv6,
   isLoopback,
+  isPrivate,
   isSendable,
   sameAddress,
   type SocketAddress,
@@ -63,6 +68,18 @@ const tcpTimeoutMs = 5000;
 const datagramsPerDial = 5;
 /** How long TCP goes first where no NAT is expected between (RFC 8305 calls it a connection attempt delay). */
 const headStartMs = 30;
+/** The same on one machine, where nothing gets lost: TCP is answered, or refused, at once. */
+const loopbackHeadStartMs = 900;
+/** How much later each further address of one peer is dialled over TCP. */
+const tcpStaggerMs = 30;
+/** How long the side that was asked for leaves TCP to the asker where each should reach the other. */
+const tcpYieldMs = 200;
+/** How long nothing else is begun while somebody has answered over TCP, the best there is, and is yet to prove who it is. */
+const answeredMs = 500;
+/** The same on one machine, where it can be nobody else, only busy. */
+const loopbackAnsweredMs = 3000;
+/** Whoever looks later than this at what was planned is busy. */
+const lateMs = 20;
 const relayDelayMs = 400;
 /** Where something else takes long, or is not likely: a birthday punch, TCP alone. */
 const hardRelayDelayMs = 200;
@@ -128,10 +145,16 @@ interface Target {
 interface Attempt {
   target: Target;
   since: number;
+  /** When somebody has answered it; null until then. */
+  answeredAt: number | null;
 }
 
 type Task =
-  & { at: number }
+  & {
+    at: number;
+    /** It was put off once, because this side came late to it. */
+    isPutOff?: boolean;
+  }
   & (
     | { reason: "dial"; target: Target }
     | { reason: "surplus"; path: PathId }
@@ -214,10 +237,12 @@ export class HolePuncher {
     this.#runDue(now);
     if (this.#ended) return this.#refuse(input);
     switch (input.type) {
+      case "answered":
+        return this.#handleAnswered(input.attempt, now);
       case "opened":
         return this.#handleOpened(input.attempt, now);
       case "failed":
-        return this.#handleFailed(input.attempt, input.reason);
+        return this.#handleFailed(input.attempt, input.reason, now);
       case "accepted":
         return this.#handleAccepted(input, now);
       case "knock":
@@ -261,19 +286,35 @@ export class HolePuncher {
     const { candidates, allowLoopback } = this.#options;
     const usable = usableCandidates(candidates, allowLoopback);
     const together = usable.some(({ kind }) => kind === "host");
-    for (const { address } of usable.filter(({ kind }) => kind === "tcp")) {
-      if (this.#able.tcp) this.#addTarget({ transport: "tcp", address, via: "tcp" }, now);
-    }
+    const headStart = this.#isOneMachine ? loopbackHeadStartMs : headStartMs;
+    if (this.#able.tcp) this.#addTcpCandidates(usable, now + (together ? this.#yieldMs() : 0));
     for (const kind of ["host", "reflexive"] as const) {
       for (const { address } of usable.filter((candidate) => candidate.kind === kind)) {
         if (!this.#able.quic || this.#targetAt("quic", address)) continue;
         const via = kind === "host" || this.#options.peerNat === "open" ? "quic" : "punched";
         const waits = this.#able.tcp && (together || via === "quic");
         const delaysMs = this.#mustComeLater(via) ? dependentDelaysMs : quicDelaysMs;
-        const from = now + (waits ? headStartMs : 0);
+        const from = now + (waits ? headStart : 0);
         this.#addTarget({ transport: "quic", address, via }, from, delaysMs);
       }
     }
+  }
+
+  #addTcpCandidates(usable: readonly Candidate[], from: number): void {
+    const addresses = usable.filter(({ kind }) => kind === "tcp").map(({ address }) => address);
+    for (const [index, address] of addresses.toSorted(nearestFirst).entries()) {
+      this.#addTarget({ transport: "tcp", address, via: "tcp" }, from + index * tcpStaggerMs);
+    }
+  }
+
+  /** Whether both are at loopback addresses: else none is usable. */
+  get #isOneMachine(): boolean {
+    const { candidates, allowLoopback } = this.#options;
+    return allowLoopback && candidates.some(({ address }) => isLoopback(address.ip));
+  }
+
+  #yieldMs(): number {
+    return this.#options.initiator ? 0 : tcpYieldMs;
   }
 
   #mustComeLater(via: Via): boolean {
@@ -303,6 +344,7 @@ export class HolePuncher {
   #relayDelayMs(): number {
     const { selfNat, peerNat, udpPasses = true } = this.#options;
     if (this.#targets.length === 0) return hopelessRelayDelayMs;
+    if (this.#isOneMachine) return loopbackHeadStartMs + relayDelayMs;
     const hasUdp = udpPasses && this.#targets.some(({ transport }) => transport === "quic");
     if (!hasUdp) return hardRelayDelayMs;
     const families = new Set(this.#targets.map(({ address }) => isIPv6(address.ip)));
@@ -315,18 +357,34 @@ export class HolePuncher {
 
   #planBirthday(now: number): void {
     if (this.#role !== "prober" && this.#role !== "both") return;
-    const delay = this.#role === "both" ? lateBirthdayDelayMs : birthdayDelayMs;
+    const headStart = this.#isOneMachine ? loopbackHeadStartMs : 0;
+    const delay = headStart + (this.#role === "both" ? lateBirthdayDelayMs : birthdayDelayMs);
     this.#add({ at: now + delay, reason: "birthday" });
   }
 
   #runDue(now: number): void {
     for (let task = this.#tasks[0]; task && task.at <= now && !this.#ended; task = this.#tasks[0]) {
       this.#tasks.shift();
-      this.#run(task, now);
+      const isLate = !task.isPutOff && task.at < now - lateMs;
+      if (isLate && isAttempt(task)) this.#putOff(task, now);
+      else this.#run(task, now);
     }
   }
 
+  /** What has come of the attempts before is to be heard first, and those after it are not to be made all at once. */
+  #putOff(task: Task, now: number): void {
+    task.isPutOff = true;
+    this.#hold(task, now + minHoldMs);
+  }
+
+  #moveAttempts(by: number): void {
+    for (const task of this.#tasks) if (isAttempt(task)) task.at += by;
+    this.#tasks.sort((one, other) => one.at - other.at);
+  }
+
   #run(task: Task, now: number): void {
+    const heldUntil = isAttempt(task) ? this.#heldUntil() : now;
+    if (heldUntil > now) return this.#hold(task, heldUntil);
     switch (task.reason) {
       case "dial":
         return this.#dial(task.target, now);
@@ -345,12 +403,29 @@ export class HolePuncher {
     }
   }
 
+  /** All attempts keep their distance. */
+  #hold(task: Task, until: number): void {
+    this.#tasks.unshift(task);
+    this.#moveAttempts(until - task.at);
+  }
+
+  /** Until when a dial over TCP, which somebody has answered, makes any other needless. */
+  #heldUntil(): number {
+    let until = -Infinity;
+    for (const { target: { via, address }, answeredAt } of this.#attempts.values()) {
+      if (via !== "tcp" || answeredAt === null) continue;
+      const holdMs = isLoopback(address.ip) ? loopbackAnsweredMs : answeredMs;
+      until = Math.max(until, answeredAt + holdMs);
+    }
+    return until;
+  }
+
   #dial(target: Target, now: number): void {
     if (!this.#paths.improves(target.via) || this.#hasDialled(target)) return;
     const { transport, address, via, localPort } = target;
     const attempt = ++this.#attemptCount;
     target.dials++;
-    this.#attempts.set(attempt, { target, since: now });
+    this.#attempts.set(attempt, { target, since: now, answeredAt: null });
     const timeoutMs = transport === "tcp" ? tcpTimeoutMs : quicTimeoutMs;
     this.#transmits.push({ type: "dial", attempt, transport, address, via, timeoutMs, localPort });
   }
@@ -399,6 +474,11 @@ export class HolePuncher {
     this.#end({ type: "failed", reasons: this.#reasons() });
   }
 
+  #handleAnswered(attempt: PathId, now: number): void {
+    const dialled = this.#attempts.get(attempt);
+    if (dialled) dialled.answeredAt = now;
+  }
+
   #handleOpened(attempt: PathId, now: number): void {
     const dialled = this.#attempts.get(attempt);
     if (!dialled) return;
@@ -412,11 +492,22 @@ export class HolePuncher {
     this.#handlePath(path, { since, now });
   }
 
-  #handleFailed(attempt: PathId, reason: string): void {
+  #handleFailed(attempt: PathId, reason: string, now: number): void {
     const dialled = this.#attempts.get(attempt);
     if (!dialled) return;
     this.#attempts.delete(attempt);
     dialled.target.failure = reason;
+    if (dialled.answeredAt !== null || this.#isOneMachine) this.#hasten(now);
+  }
+
+  /** What was to wait for the dials over TCP need not when the last of them has failed. */
+  #hasten(now: number): void {
+    const next = this.#tasks.find(isAttempt);
+    const isAnyNew = this.#tasks.some((task) => task.reason === "dial" && task.target.dials === 0);
+    const isTcpPending = [...this.#attempts.values()].some(({ target: { via } }) => via === "tcp");
+    if (!next || !isAnyNew || isTcpPending) return;
+    this.#moveAttempts(Math.min(now - next.at, 0));
+    this.#runDue(now);
   }
 
   #handleAccepted(
@@ -493,7 +584,7 @@ export class HolePuncher {
 
   #handleClosed(path: PathId, now: number): void {
     const dialled = this.#attempts.get(path);
-    if (dialled) return this.#handleFailed(path, "closed");
+    if (dialled) return this.#handleFailed(path, "closed", now);
     if (!this.#paths.delete(path) || !this.#paths.isNominated(path)) return;
     if (this.#paths.size > 0) return this.#nominateBest(now);
     this.#end({ type: "lost" });
@@ -642,6 +733,20 @@ export class HolePuncher {
     const place = this.#tasks.findLastIndex(({ at }) => at <= task.at);
     this.#tasks.splice(place + 1, 0, task);
   }
+}
+
+/** Whether it begins something new. */
+function isAttempt({ reason }: Task): boolean {
+  return reason === "dial" || reason === "relay" || reason === "birthday";
+}
+
+/** Where a dial is likeliest to be answered soon. */
+function nearestFirst(one: SocketAddress, other: SocketAddress): number {
+  return distanceTo(one) - distanceTo(other);
+}
+
+function distanceTo({ ip }: SocketAddress): number {
+  return isLoopback(ip) ? 0 : isPrivate(ip) ? 1 : 2;
 }
 
 function clampHold(ms: number): number {

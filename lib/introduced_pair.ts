@@ -87,9 +87,13 @@ export interface PairOptions {
 
 export class IntroducedPair {
   readonly introduction: Introduction;
+  /** The other side's id, as text. */
+  readonly peer: string;
+  readonly introducedAt: number;
+  /** Whether this side has asked for it, in this introduction or another of the same moment. */
+  isWanted: boolean;
   readonly #options: PairOptions;
   readonly #machine: HolePuncher;
-  readonly #introducedAt: number;
   readonly #paths = new Map<PathId, Connection>();
   readonly #dials = new Map<PathId, AbortController>();
   /** By local port. */
@@ -102,7 +106,9 @@ export class IntroducedPair {
     const { introduction, identity, selfNat, udpPasses, allowLoopback, clock } = options;
     this.introduction = introduction;
     this.#options = options;
-    this.#introducedAt = clock.now();
+    this.peer = options.peer;
+    this.isWanted = introduction.initiator;
+    this.introducedAt = clock.now();
     this.#machine = new HolePuncher(
       {
         selfId: identity.id,
@@ -120,7 +126,7 @@ export class IntroducedPair {
           birthday: options.birthday !== null && options.openEndpoint !== null,
         },
       },
-      this.#introducedAt,
+      this.introducedAt,
     );
   }
 
@@ -204,7 +210,7 @@ export class IntroducedPair {
     if (event.type === "nominated") {
       const { path, via, why } = event;
       const connection = this.#paths.get(path);
-      const milliseconds = this.#options.clock.now() - this.#introducedAt;
+      const milliseconds = this.#options.clock.now() - this.introducedAt;
       if (connection) this.#options.onNominated(connection, { via, why, milliseconds });
       return;
     }
@@ -218,7 +224,8 @@ export class IntroducedPair {
     try {
       const endpoint = await this.#endpointFor(transport, localPort);
       const expectedId = this.introduction.peer;
-      const options = { expectedId, timeoutMs, idleTimeoutMs, signal: giveUp.signal };
+      const onAnswered = () => this.#input({ type: "answered", attempt });
+      const options = { expectedId, timeoutMs, idleTimeoutMs, signal: giveUp.signal, onAnswered };
       const connection = await endpoint.dial(address, options);
       const joined = await this.#prove(connection);
       if (giveUp.signal.aborted) return connection.close();

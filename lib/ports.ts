@@ -79,6 +79,8 @@ export interface DialOptions {
   idleTimeoutMs?: number;
   /** Gives up the attempt. */
   signal?: AbortSignal;
+  /** Somebody is there: what is left is to prove who. Not every transport tells. */
+  onAnswered?(): void;
 }
 
 /** One local port that listens and dials. */

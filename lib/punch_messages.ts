@@ -10,6 +10,8 @@ import type { RelayAddress, TransportKind } from "./ports.ts";
 export type PathId = number;
 
 export type PunchInput =
+  /** Somebody takes a dial of this side: nothing is proven, but it is well under way. */
+  | { type: "answered"; attempt: PathId }
   /** A dial has become a connection, both keys proven. */
   | { type: "opened"; attempt: PathId }
   | { type: "failed"; attempt: PathId; reason: string }

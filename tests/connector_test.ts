@@ -162,18 +162,26 @@ Deno.test("a token that is told again, for whomever, changes nothing while it is
   assertEquals(door.opened.length, 1);
 });
 
+/** Bytes that no other number has. */
+function numbered(number: number, length: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(length);
+  new DataView(bytes.buffer).setUint32(0, number);
+  return bytes;
+}
+
 Deno.test("of thousands of introductions a fixed number is kept, and room comes with time", async () => {
   const door = new Door();
-  const tokenOf = (number: number) => {
-    const bytes = new Uint8Array(16);
-    new DataView(bytes.buffer).setUint32(0, number);
-    return bytes;
-  };
+  const tokenOf = (number: number) => numbered(number, 16);
   for (let number = 0; number < 5_000; number++) {
-    door.connector.handleIntroduction(door.introduction({ token: tokenOf(number) }));
+    const peer = number === 255
+      ? door.friend.id
+      : number === 256
+      ? door.stranger.id
+      : numbered(number, 32);
+    door.connector.handleIntroduction(door.introduction({ token: tokenOf(number), peer }));
   }
   await door.come(door.friend, tokenOf(255));
-  await door.isRefused(door.friend, tokenOf(256));
+  await door.isRefused(door.stranger, tokenOf(256));
   await door.clock.advance(16_000);
   door.connector.handleIntroduction(door.introduction({ token: tokenOf(6_000) }));
   await door.come(door.friend, tokenOf(6_000));
@@ -185,10 +193,9 @@ Deno.test("a tracker that names a victim's address again and again moves a peer 
   const victim = { ip: "203.0.113.99", port: 443 };
   let attempts = 0;
   for (let number = 0; number < 200; number++) {
-    const own = new Uint8Array(16);
-    new DataView(own.buffer).setUint32(0, number);
+    const own = { token: numbered(number, 16), peer: numbered(number, 32) };
     const candidates = [{ kind: "reflexive" as const, address: { ...victim, port: 1 + number } }];
-    const introduction = door.introduction({ token: own, candidates, initiator: number % 2 === 0 });
+    const introduction = door.introduction({ ...own, candidates, initiator: number % 2 === 0 });
     const before = door.unreachable.length;
     door.connector.handleIntroduction(introduction);
     if (introduction.initiator && door.unreachable.length === before) attempts++;
@@ -207,13 +214,12 @@ Deno.test("a tracker that names a victim's address again and again moves a peer 
 Deno.test("an attempt that has had its time gives way to another at the same address", async () => {
   const door = new Door();
   function introduce(number: number): string {
-    const own = new Uint8Array(16);
-    new DataView(own.buffer).setUint32(0, number);
+    const own = { token: numbered(number, 16), peer: numbered(number, 32) };
     const address = { ip: "203.0.113.99", port: 1 + number };
     const candidates = [{ kind: "reflexive" as const, address }];
     const before = door.unreachable.length;
     door.connector.handleIntroduction(
-      door.introduction({ token: own, candidates, initiator: true }),
+      door.introduction({ ...own, candidates, initiator: true }),
     );
     return door.unreachable.slice(before).join();
   }
@@ -224,6 +230,31 @@ Deno.test("an attempt that has had its time gives way to another at the same add
     assertEquals(introduce(number), "it has not answered");
   }
   assertMatch(introduce(16), /too many attempts/);
+  door.connector.close();
+});
+
+Deno.test("two who ask for each other at once are one pair, and either token lets in", async () => {
+  const door = new Door();
+  const address = { ip: "203.0.113.99", port: 1 };
+  const candidates = [{ kind: "reflexive" as const, address }];
+  const there = door.network.endpoint({ id: door.friend.id, ...address, kind: "quic" });
+  const second = { token: numbered(9, 16), initiator: true };
+  door.connector.handleIntroduction(door.introduction({ candidates }));
+  door.connector.handleIntroduction(door.introduction({ ...second, candidates }));
+  await door.clock.advance(20);
+  assertEquals(door.network.connectionsOf(there.local.ip).length, 1);
+  await door.come(door.friend);
+  await door.come(door.friend, second.token);
+  assertEquals(door.opened.length, 2);
+  await door.isRefused(door.stranger, second.token);
+  await door.clock.advance(2500);
+  door.connector.handleIntroduction(door.introduction({ token: numbered(10, 16), candidates }));
+  await door.clock.advance(20);
+  assertEquals(
+    door.network.connectionsOf(there.local.ip).length,
+    2,
+    "a later one is tried for itself",
+  );
   door.connector.close();
 });
 

@@ -103,6 +103,83 @@ Deno.test("TCP goes first on a LAN, QUIC to the same host and through the router
   );
 });
 
+const nearby = (last: number): Candidate[] => [
+  { kind: "tcp", address: { ip: `192.168.1.${last}`, port: 7500 } },
+  { kind: "host", address: { ip: `192.168.1.${last}`, port: 7500 } },
+];
+
+Deno.test("TCP is dialled to one address after the other, the nearest first, by the asker first", () => {
+  const candidates: Candidate[] = [{ kind: "tcp", address: publicAddress }, ...nearby(5)];
+  const able = { quic: false };
+  const tcpOf = (bench: Bench) =>
+    bench.at(900).dials("tcp").map(({ at, transmit }) => [at, transmit.address.ip]);
+  const dialled = [[0, "192.168.1.5"], [30, publicAddress.ip]];
+  assertEquals(tcpOf(new Bench({ candidates, able })), dialled);
+  const later = dialled.map(([at, ip]) => [Number(at) + 200, ip]);
+  assertEquals(tcpOf(new Bench({ candidates, able, initiator: false })), later);
+});
+
+Deno.test("while somebody has answered over TCP nothing else is begun, for half a second", () => {
+  const candidates = [...nearby(5), ...nearby(6), reflexive];
+  const bench = new Bench({ candidates, selfNat: "unknown" });
+  bench.input({ type: "answered", attempt: 1 }).at(499);
+  assertEquals(bench.out.length, 1);
+  bench.at(700);
+  assertEquals(bench.dials().map(({ at }) => at), [0, 500, 500, 500, 500]);
+  bench.at(870);
+  assertEquals(bench.of("request_relay").map(({ at }) => at), [870]);
+});
+
+Deno.test("what waited for an answered dial is begun as soon as that has failed", () => {
+  const bench = new Bench({ candidates: [...nearby(5), ...nearby(6), reflexive] });
+  bench.input({ type: "answered", attempt: 1 }).at(100);
+  assertEquals(bench.dials().length, 1);
+  bench.input({ type: "failed", attempt: 1, reason: "it is somebody else" });
+  assertEquals(bench.dials().map(({ transmit }) => transmit.via).slice(1), [
+    "tcp",
+    "quic",
+    "quic",
+    "punched",
+  ]);
+});
+
+Deno.test("on one machine TCP has a second for itself, unless it is refused", () => {
+  const address = { ip: "127.0.0.1", port: 7500 };
+  const candidates: Candidate[] = [
+    { kind: "tcp", address },
+    { kind: "reflexive", address },
+    ...nearby(5),
+  ];
+  const options = {
+    candidates,
+    allowLoopback: true,
+    selfNat: "unknown",
+    peerNat: "unknown",
+  } as const;
+  const patient = new Bench(options).at(899);
+  assertEquals(patient.out.map(({ transmit }) => transmit.type), ["dial", "dial"]);
+  const refused = new Bench(options).at(40);
+  for (const attempt of [1, 2]) refused.input({ type: "failed", attempt, reason: "refused" });
+  assertEquals(refused.dials().map(({ transmit }) => transmit.via), [
+    "tcp",
+    "tcp",
+    "quic",
+    "punched",
+  ]);
+});
+
+Deno.test("who comes late hears first what has become of a dial, and never makes them all at once", () => {
+  const bench = new Bench({ candidates: [...onLan, reflexive] });
+  bench.now = 2000;
+  bench.input({ type: "answered", attempt: 1 }).input({ type: "opened", attempt: 1 });
+  assertEquals([bench.out.length, bench.nominated], [1, [[1, "tcp"]]]);
+  const unanswered = new Bench({ able: { relay: false, birthday: false } });
+  unanswered.now = 2000;
+  unanswered.at(2000).at(2005);
+  assertEquals(unanswered.dials().map(({ at }) => at), [0, 2005]);
+  assertEquals(unanswered.at(5000).dials().map(({ at }) => at), [0, 2005, 2255, 2755, 3755]);
+});
+
 Deno.test("one address is dialled over QUIC once, however many kinds of candidate name it", () => {
   const candidates: Candidate[] = [
     { kind: "host", address: publicAddress },
