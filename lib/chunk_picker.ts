@@ -9,26 +9,31 @@ import type { Random } from "./ports.ts";
 const endgameRequesters = 2;
 
 export class ChunkPicker {
-  readonly #missing: Set<number>;
+  /** By chunk: 1 while it is not stored. */
+  readonly #isMissing: Uint8Array;
   readonly #availability: Uint16Array;
   readonly #requesters: Uint8Array;
+  /** By lot; those that are stored are taken out when they are half of it. */
   #order: Uint32Array;
+  #missingCount: number;
 
   /** `held`: the chunks that need not be picked, a bitfield. */
   constructor(chunkCount: number, held: Uint8Array, random: Random) {
     this.#availability = new Uint16Array(chunkCount);
     this.#requesters = new Uint8Array(chunkCount);
     this.#order = shuffled(chunkCount, random).filter((chunk) => !hasBit(held, chunk));
-    this.#missing = new Set(this.#order);
+    this.#isMissing = new Uint8Array(chunkCount);
+    for (const chunk of this.#order) this.#isMissing[chunk] = 1;
+    this.#missingCount = this.#order.length;
   }
 
   /** Chunks not yet stored. */
   get missingCount(): number {
-    return this.#missing.size;
+    return this.#missingCount;
   }
 
   isMissing(chunk: number): boolean {
-    return this.#missing.has(chunk);
+    return this.#isMissing[chunk] === 1;
   }
 
   /** One more (`by` = 1) or one less (-1) source has this chunk. */
@@ -48,36 +53,44 @@ export class ChunkPicker {
 
   /** The chunk is stored and never picked again. */
   markStored(chunk: number): void {
-    if (this.#missing.delete(chunk) && this.#missing.size * 2 < this.#order.length) {
-      this.#order = this.#order.filter((candidate) => this.#missing.has(candidate));
+    if (!this.isMissing(chunk)) return;
+    this.#isMissing[chunk] = 0;
+    this.#missingCount--;
+    if (this.#missingCount * 2 >= this.#order.length) return;
+    this.#order = this.#order.filter((candidate) => this.isMissing(candidate));
+  }
+
+  /**
+   * The rarest chunk of `held` that nobody is asked for; null if there is none. `fewest`: the holders that any of them
+   * is known to have, so that the search may end with the first one that has no more.
+   */
+  pick(held: Uint8Array, fewest = 1): number | null {
+    let best: number | null = null;
+    let bestAvailability = Infinity;
+    // It looks at every chunk for every request: a call for each would take longer than all else.
+    for (let index = 0; index < this.#order.length; index++) {
+      const chunk = this.#order[index]!;
+      if (this.#isMissing[chunk] === 0 || this.#requesters[chunk] !== 0) continue;
+      const availability = this.#availability[chunk]!;
+      if (availability >= bestAvailability || !hasBit(held, chunk)) continue;
+      best = chunk;
+      bestAvailability = availability;
+      if (availability <= fewest) break;
     }
+    return best;
   }
 
-  /** The rarest chunk of `held` that nobody is asked for; null if there is none. */
-  pick(held: Uint8Array): number | null {
-    return this.#rarest((chunk) => this.#requesters[chunk] === 0 && hasBit(held, chunk));
-  }
-
-  /** In the endgame: a chunk of `held` asked of one source only, for which `mayRepeat` says yes. */
+  /** In the endgame: the rarest chunk of `held` asked of one source only, for which `mayRepeat` says yes. */
   pickAgain(held: Uint8Array, mayRepeat: (chunk: number) => boolean): number | null {
-    return this.#rarest((chunk) => {
-      const requesters = this.#requesters[chunk] ?? 0;
-      return requesters > 0 && requesters < endgameRequesters && hasBit(held, chunk) &&
-        mayRepeat(chunk);
-    });
-  }
-
-  #rarest(eligible: (chunk: number) => boolean): number | null {
     let best: number | null = null;
     let bestAvailability = Infinity;
     for (const chunk of this.#order) {
-      const availability = this.#availability[chunk] ?? 0;
-      if (availability >= bestAvailability || !this.#missing.has(chunk) || !eligible(chunk)) {
-        continue;
-      }
+      const requesters = this.#requesters[chunk]!;
+      if (requesters === 0 || requesters >= endgameRequesters || !this.isMissing(chunk)) continue;
+      const availability = this.#availability[chunk]!;
+      if (availability >= bestAvailability || !hasBit(held, chunk) || !mayRepeat(chunk)) continue;
       best = chunk;
       bestAvailability = availability;
-      if (availability <= 1) break;
     }
     return best;
   }

@@ -82,6 +82,8 @@ interface SourceState {
   heardAt: number;
   /** After a `busy`; null when it may be asked. */
   pausedUntil: number | null;
+  /** It holds nothing that nobody is asked for, as was seen when it was last looked for. */
+  isExhausted: boolean;
 }
 
 export class Download {
@@ -92,6 +94,8 @@ export class Download {
   readonly #damaged = new Map<string, number[]>();
   readonly #transmits: DownloadTransmit[] = [];
   readonly #events: DownloadEvent[] = [];
+  /** The sources, those that hold the least first; null when that may have changed. */
+  #ranks: [string, SourceState][] | null = null;
   #endgameAt: number | null = null;
 
   constructor(options: DownloadOptions) {
@@ -147,17 +151,13 @@ export class Download {
   /** Null when only an input can change anything. */
   pollTimeout(): DownloadTimeout | null {
     if (this.isComplete) return null;
-    const timeouts: DownloadTimeout[] = [];
+    let next: DownloadTimeout | null = null;
     for (const [id, source] of this.#sources) {
       const { outstanding, pausedUntil } = source;
-      if (outstanding.size > 0) timeouts.push({ at: this.#stallsAt(id, source), reason: "stall" });
-      if (pausedUntil !== null) timeouts.push({ at: pausedUntil, reason: "pause" });
+      if (outstanding.size > 0) next = sooner(next, this.#stallsAt(id, source), "stall");
+      if (pausedUntil !== null) next = sooner(next, pausedUntil, "pause");
     }
-    if (this.#endgameAt !== null) timeouts.push({ at: this.#endgameAt, reason: "endgame" });
-    return timeouts.reduce<DownloadTimeout | null>(
-      (next, timeout) => next === null || timeout.at < next.at ? timeout : next,
-      null,
-    );
+    return this.#endgameAt === null ? next : sooner(next, this.#endgameAt, "endgame");
   }
 
   #apply(input: DownloadInput, now: number): void {
@@ -194,8 +194,10 @@ export class Download {
       meter: new RateMeter(now),
       heardAt: now,
       pausedUntil: null,
+      isExhausted: false,
     };
     this.#sources.set(id, source);
+    this.#ranks = null;
     this.#countHolder(source, 1);
   }
 
@@ -203,6 +205,8 @@ export class Download {
     if (hasBit(source.held, chunk) || this.#damaged.get(id)?.includes(chunk)) return;
     setBit(source.held, chunk);
     source.heldCount++;
+    source.isExhausted = false;
+    this.#ranks = null;
     this.#picker.countHolder(chunk, 1);
   }
 
@@ -210,13 +214,15 @@ export class Download {
     if (!hasBit(source.held, chunk)) return;
     clearBit(source.held, chunk);
     source.heldCount--;
+    this.#ranks = null;
     this.#picker.countHolder(chunk, -1);
   }
 
   #leave(id: string, source: SourceState): void {
-    for (const chunk of [...source.outstanding.keys()]) this.#release(source, chunk);
+    for (const chunk of [...source.outstanding.keys()]) this.#giveBack(source, chunk);
     this.#countHolder(source, -1);
     this.#sources.delete(id);
+    this.#ranks = null;
   }
 
   #store(from: string, chunk: number): void {
@@ -228,7 +234,7 @@ export class Download {
   }
 
   #distrust(id: string, source: SourceState, chunk: number): void {
-    this.#release(source, chunk);
+    this.#giveBack(source, chunk);
     this.#unlearn(source, chunk);
     const damaged = this.#damaged.get(id) ?? [];
     this.#damaged.set(id, damaged);
@@ -248,9 +254,15 @@ export class Download {
     { chunk, busy }: { chunk: number; busy: boolean },
     now: number,
   ): void {
-    this.#release(source, chunk);
+    this.#giveBack(source, chunk);
     if (busy) source.pausedUntil = now + busyPauseMs;
     else this.#unlearn(source, chunk);
+  }
+
+  /** The chunk is not stored: others may be asked for it again. */
+  #giveBack(source: SourceState, chunk: number): void {
+    this.#release(source, chunk);
+    for (const other of this.#sources.values()) other.isExhausted = false;
   }
 
   #release(source: SourceState, chunk: number): boolean {
@@ -279,7 +291,10 @@ export class Download {
   }
 
   #poorestFirst(): [string, SourceState][] {
-    return [...this.#sources].sort(([, one], [, other]) => one.heldCount - other.heldCount);
+    this.#ranks ??= [...this.#sources].sort(([, one], [, other]) =>
+      one.heldCount - other.heldCount
+    );
+    return this.#ranks;
   }
 
   #fill(id: string, source: SourceState, now: number): void {
@@ -287,13 +302,28 @@ export class Download {
     source.pausedUntil = null;
     const window = this.#windowChunks(id, source, now);
     while (source.outstanding.size < window) {
-      const chunk = this.#picker.pick(source.held) ?? this.#pickLate(source, now);
+      const chunk = this.#pick(source) ?? this.#pickLate(source, now);
       if (chunk === null) return;
       if (source.outstanding.size === 0) source.heardAt = now;
       source.outstanding.set(chunk, now);
       this.#picker.countRequest(chunk, 1);
       this.#transmits.push({ type: "request", source: id, chunk });
     }
+  }
+
+  #pick(source: SourceState): number | null {
+    if (source.isExhausted) return null;
+    const chunk = this.#picker.pick(source.held, this.#fewestHolders(source));
+    source.isExhausted = chunk === null;
+    return chunk;
+  }
+
+  /** What a source holds all those hold, too, that hold everything. */
+  #fewestHolders({ heldCount }: SourceState): number {
+    const { chunkCount } = this.#options;
+    let count = heldCount < chunkCount ? 1 : 0;
+    for (const source of this.#sources.values()) if (source.heldCount === chunkCount) count++;
+    return count;
   }
 
   /** A chunk that another source is late with, for a source that has nothing else to do. */
@@ -335,6 +365,15 @@ export class Download {
       }
     }
     this.#sources.clear();
+    this.#ranks = null;
     this.#events.push({ type: "complete" });
   }
+}
+
+function sooner(
+  next: DownloadTimeout | null,
+  at: number,
+  reason: DownloadTimeout["reason"],
+): DownloadTimeout {
+  return next !== null && next.at <= at ? next : { at, reason };
 }

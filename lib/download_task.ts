@@ -114,6 +114,8 @@ export class DownloadTask implements DownloadHandle {
   #isLocating = false;
   #locatePauseMs = locateMs.first;
   #machineTimer: Timer | null = null;
+  /** When it fires. */
+  #machineTimerAt = 0;
   #locateTimer: Timer | null = null;
 
   constructor(file: ListedFile, swarm: Swarm, options: DownloadTaskOptions = {}) {
@@ -531,13 +533,17 @@ export class DownloadTask implements DownloadHandle {
     this.#armTimer();
   }
 
+  /** What is due later than it was is seen to when the timer fires: every chunk moves it. */
   #armTimer(): void {
-    this.#machineTimer?.cancel();
     const timeout = this.isEnded ? null : this.#machine?.pollTimeout();
-    if (!timeout) return;
+    if (!timeout || this.#machineTimer && this.#machineTimerAt <= timeout.at) return;
     const { clock } = this.#swarm;
-    const delayMs = Math.max(timeout.at - clock.now(), 0);
-    this.#machineTimer = clock.setTimer(delayMs, () => this.#input({ type: "tick" }));
+    this.#machineTimer?.cancel();
+    this.#machineTimerAt = timeout.at;
+    this.#machineTimer = clock.setTimer(Math.max(timeout.at - clock.now(), 0), () => {
+      this.#machineTimer = null;
+      this.#input({ type: "tick" });
+    });
   }
 
   #handle(event: DownloadEvent): void {

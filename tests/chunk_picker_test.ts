@@ -62,3 +62,20 @@ Deno.test("missingCount counts down to nothing as chunks are stored", () => {
   assertEquals(picker.missingCount, 0);
   assertEquals(picker.isMissing(3), false);
 });
+
+Deno.test("pick() gives the same to whoever says how many holders each chunk has at least", () => {
+  const chunkCount = 50;
+  for (let seed = 1; seed <= 200; seed++) {
+    const random = new SeededRandom(seed);
+    const picker = new ChunkPicker(chunkCount, emptyBits(chunkCount), random);
+    const held = bitsOf(chunkCount, [...Array(chunkCount).keys()].filter(() => random.below(2)));
+    const fewest = random.below(3);
+    for (let chunk = 0; chunk < chunkCount; chunk++) {
+      const holders = fewest + random.below(3);
+      for (let count = 0; count < holders; count++) picker.countHolder(chunk, 1);
+      if (random.below(4) === 0) picker.countRequest(chunk, 1);
+      if (random.below(3) === 0) picker.markStored(chunk);
+    }
+    assertEquals(picker.pick(held, fewest), picker.pick(held, 0), `seed ${seed}`);
+  }
+});
