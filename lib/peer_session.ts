@@ -120,6 +120,8 @@ interface Interest {
 
 export class PeerSession {
   readonly #streams = new Map<number, { asked: number; arrival: Arrival | null }>();
+  /** Streams on which a chunk is under way. */
+  #arrivalCount = 0;
   /** Chunks that this side asked for and has neither got nor been refused. */
   readonly #asked = new Map<string, AskedChunk>();
   /** Chunks to be asked for when what is still coming of them, and was let go of, is through. */
@@ -206,19 +208,13 @@ export class PeerSession {
   }
 
   pollTimeout(): SessionTimeout {
-    const timeouts: SessionTimeout[] = [
-      { at: this.#pingAt, reason: "ping" },
-      { at: this.#heardAt + silentMs, reason: "silent" },
-    ];
-    if (this.#tellAt !== null) timeouts.push({ at: this.#tellAt, reason: "tell" });
-    if (this.#owesSign) timeouts.push({ at: this.#spokeAt + signMs, reason: "sign" });
-    if (this.#isExpectant && this.#anxiety === "none") {
-      timeouts.push({ at: this.#waitingFrom() + anxiousMs, reason: "anxious" });
-    }
-    if (this.#isExpectant && this.#anxiety === "pinged") {
-      timeouts.push({ at: this.#waitingFrom() + doubtMs + this.#roundTripMs, reason: "doubt" });
-    }
-    return timeouts.reduce((next, timeout) => timeout.at < next.at ? timeout : next);
+    let next = sooner({ at: this.#pingAt, reason: "ping" }, this.#heardAt + silentMs, "silent");
+    if (this.#tellAt !== null) next = sooner(next, this.#tellAt, "tell");
+    if (this.#owesSign) next = sooner(next, this.#spokeAt + signMs, "sign");
+    if (this.#anxiety === "doubted" || !this.#isExpectant) return next;
+    const from = this.#waitingFrom();
+    if (this.#anxiety === "none") return sooner(next, from + anxiousMs, "anxious");
+    return sooner(next, from + doubtMs + this.#roundTripMs, "doubt");
   }
 
   #apply(input: SessionInput, now: number): void {
@@ -313,8 +309,7 @@ export class PeerSession {
 
   /** Whether a chunk is to come. */
   get #isAwaiting(): boolean {
-    return this.#asked.size > 0 ||
-      [...this.#streams.values()].some(({ arrival }) => arrival !== null);
+    return this.#asked.size + this.#arrivalCount > 0;
   }
 
   /** Whether silence is suspicious: something is owed, or was sent a moment ago and may never have arrived. */
@@ -392,6 +387,7 @@ export class PeerSession {
 
   #endArrival(state: { arrival: Arrival | null }, { digest, chunk }: Arrival): void {
     state.arrival = null;
+    this.#arrivalCount--;
     const key = chunkKey(digest, chunk);
     const afresh = this.#askedAfresh.get(key);
     this.#askedAfresh.delete(key);
@@ -519,6 +515,7 @@ export class PeerSession {
       throw new ProtocolError("chunk-length", "A chunk has the wrong length");
     }
     state.arrival = { digest, chunk, length, remaining: length };
+    this.#arrivalCount++;
     // What comes is let go of, since it isn't told of as begun.
     if (!isAsExpected) {
       return this.#emit({ type: "chunk-rejected", digest, chunk, reason: "lacking" });
@@ -579,6 +576,14 @@ export class PeerSession {
   #emit(event: SessionEvent): void {
     this.#events.push(event);
   }
+}
+
+function sooner(
+  next: SessionTimeout,
+  at: number,
+  reason: SessionTimeout["reason"],
+): SessionTimeout {
+  return at < next.at ? { at, reason } : next;
 }
 
 function chunkKey(digest: Uint8Array, chunk: number): string {
