@@ -122,6 +122,8 @@ export class TrackerLink {
   #state: TrackerLinkState = "idle";
   #line: TrackerLine | null = null;
   #timer: Timer | null = null;
+  /** When it rings. */
+  #timerAt = 0;
   #isWriting = false;
   /** Settles with the first connection or the first failure. */
   readonly #first = Promise.withResolvers<void>();
@@ -276,7 +278,7 @@ export class TrackerLink {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#end.abort(new UserError("unreachable", "the link to the tracker is closed"));
-    this.#timer?.cancel();
+    this.#stopAlarm();
     this.#line?.connection.close();
     this.#client.disconnect();
     this.#handleEvents();
@@ -325,7 +327,7 @@ export class TrackerLink {
     this.#line = null;
     this.#client.disconnect();
     this.#handleEvents();
-    this.#timer?.cancel();
+    this.#stopAlarm();
     this.#lose();
   }
 
@@ -391,15 +393,24 @@ export class TrackerLink {
     return frames;
   }
 
+  /** What is due later than it was is seen to when the alarm rings: every chunk that comes moves it. */
   #setAlarm(): void {
     const { clock } = this.#options;
-    this.#timer?.cancel();
     const due = this.#state === "closed" ? null : this.#client.pollTimeout();
-    if (due === null) return;
+    if (due === null) return this.#stopAlarm();
+    if (this.#timer && this.#timerAt <= due.at) return;
+    this.#stopAlarm();
+    this.#timerAt = due.at;
     this.#timer = clock.setTimer(Math.max(0, due.at - clock.now()), () => {
+      this.#timer = null;
       this.#client.handleTimeout(clock.now());
       this.#drive();
     });
+  }
+
+  #stopAlarm(): void {
+    this.#timer?.cancel();
+    this.#timer = null;
   }
 
   #handleEvents(): void {
