@@ -13,8 +13,8 @@ import type { DiskFile } from "./disk.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
 
-/** A download is fast when it brought the last so many chunks at this rate, in bytes a millisecond. */
-const fastChunks = 32;
+/** A download is fast when it brought the last chunks, so many of them, at this rate, in bytes a millisecond. */
+const fastChunks = { min: 8, max: 32 };
 const fastBytesPerMs = 8 * 1024;
 
 /** How old a chunk of a fast download is when it gets its own file. */
@@ -45,7 +45,7 @@ export interface SpillOptions {
 interface Arrivals {
   /** Chunks that wait for their own file, and since when. */
   waiting: Map<number, number>;
-  /** When the last `fastChunks` came. */
+  /** When the last of them came, no more than count for its speed. */
   times: number[];
   firstAt: number;
   count: number;
@@ -70,7 +70,7 @@ export class ChunkSpill {
     this.#arrivals.set(begun, arrivals);
     arrivals.count++;
     arrivals.times.push(now);
-    if (arrivals.times.length > fastChunks) arrivals.times.shift();
+    if (arrivals.times.length > fastChunks.max) arrivals.times.shift();
     if (!isFast(begun, arrivals, now)) return void this.#write(begun, chunk);
     arrivals.waiting.set(chunk, now);
     this.#wake();
@@ -145,8 +145,8 @@ export class ChunkSpill {
 }
 
 function isFast({ manifest }: BegunFile, { times }: Arrivals, now: number): boolean {
-  if (times.length < fastChunks) return false;
-  const bytes = fastChunks * chunkBytesOf(manifest.length);
+  if (times.length < fastChunks.min) return false;
+  const bytes = times.length * chunkBytesOf(manifest.length);
   return bytes > (now - times[0]!) * fastBytesPerMs;
 }
 
