@@ -2,8 +2,8 @@
  * Brings one introduced pair together: from what the tracker told both sides to the best path between them,
  * and on to better ones. It does no I/O; the driver dials, closes and reports.
  *
- * Theory of operation. Both sides run one of these from the moment of the introduction and try everything at
- * once; a NAT opens because both send at about the same time.
+ * Theory of operation. Both sides run one of these from the moment of the introduction and try everything within a
+ * moment; a NAT opens because both send at about the same time.
  *
  * - *Targets* are the other side's usable candidates, plus what is learned on the way: an address that a dial of
  *   the peer's came from (`knock`), a relayed address, the address a birthday punch has met. Each is dialled a
