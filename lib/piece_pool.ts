@@ -28,6 +28,9 @@ const stepBytes = 24 * 1024 * 1024;
 /** 150 MiB/s: hashing and writing take a fifth of a thread's time. */
 const fastStepMs = 160;
 
+/** Steps so fast in a row before a thread is started, which takes 100 ms: a swarm's downloads are fast for moments. */
+const startSteps = 2;
+
 /** One core is busy with the network and the disk. */
 const defaultThreads = Math.min(Math.max(navigator.hardwareConcurrency - 1, 1), maxThreads);
 
@@ -50,7 +53,8 @@ export class PiecePool {
   readonly #threadCount: number;
   readonly #always: boolean;
   readonly #threads: PieceThread[] = [];
-  #isFast = false;
+  /** In a row, up to the last one. */
+  #fastSteps = 0;
   #steppedAt = -Infinity;
   #steppedBytes = 0;
   #isClosed = false;
@@ -71,7 +75,7 @@ export class PiecePool {
   ): Uint8Array | Promise<PieceAnswer> {
     if (piece.length <= shortBytes) return rootOf(piece, leafCount);
     this.#count(piece.length);
-    const thread = this.#isFast || this.#always ? this.#freeThread() : null;
+    const thread = this.#isWorthIt ? this.#freeThread() : null;
     return thread
       ? handOver(thread, { piece, leafCount, place: lend() })
       : hashHere(piece, leafCount);
@@ -83,11 +87,15 @@ export class PiecePool {
     for (const thread of this.#threads.splice(0)) thread.close();
   }
 
+  get #isWorthIt(): boolean {
+    return this.#always || this.#fastSteps >= (this.#threads.length > 0 ? 1 : startSteps);
+  }
+
   #count(bytes: number): void {
     this.#steppedBytes += bytes;
     if (this.#steppedBytes < stepBytes) return;
     const now = performance.now();
-    this.#isFast = now - this.#steppedAt < fastStepMs;
+    this.#fastSteps = now - this.#steppedAt < fastStepMs ? this.#fastSteps + 1 : 0;
     this.#steppedAt = now;
     this.#steppedBytes = 0;
   }
