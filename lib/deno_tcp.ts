@@ -129,8 +129,10 @@ export class TcpEndpoint implements Endpoint {
     }
     const close = (conn: Deno.TlsConn, isLent: boolean) =>
       this.#dialledLingering.close(conn, { ip: address.ip, isLent });
-    const conn = await dialTls(address, { ...options, close: (conn) => close(conn, false) });
-    const connection = new TcpConnection(conn, { remote: addressOf(conn.remoteAddr), close });
+    const dialled = await dialTls(address, { ...options, close: (conn) => close(conn, false) });
+    const { conn, roundTripMs } = dialled;
+    const remote = addressOf(conn.remoteAddr);
+    const connection = new TcpConnection(conn, { remote, close, roundTripMs });
     if (this.#isClosed) {
       connection.close();
       throw unreachable(address, new DialAborted());
@@ -261,15 +263,21 @@ class TcpConnection implements Connection {
   readonly kind = "tcp";
   readonly maxStreams = 1;
   readonly remote: SocketAddress;
+  readonly roundTripMs?: number;
   readonly closed: Promise<void>;
   readonly #stream: TcpStream;
   #isTaken = false;
 
   constructor(
     conn: Deno.TlsConn,
-    { remote, close }: { remote: SocketAddress; close: CloseTls },
+    { remote, close, roundTripMs }: {
+      remote: SocketAddress;
+      close: CloseTls;
+      roundTripMs?: number;
+    },
   ) {
     this.remote = remote;
+    if (roundTripMs !== undefined) this.roundTripMs = roundTripMs;
     this.#stream = new TcpStream(conn, (isLent) => close(conn, isLent));
     this.closed = this.#stream.closed;
   }
@@ -432,7 +440,12 @@ interface TlsDialOptions extends DialOptions {
   close(conn: Deno.TlsConn): void;
 }
 
-async function dialTls(address: SocketAddress, options: TlsDialOptions): Promise<Deno.TlsConn> {
+interface DialledTls {
+  conn: Deno.TlsConn;
+  roundTripMs: number;
+}
+
+async function dialTls(address: SocketAddress, options: TlsDialOptions): Promise<DialledTls> {
   const attempt = new AbortController();
   const giveUp = () => attempt.abort(new DialAborted());
   const tooLate = () => attempt.abort(new DialTimeout(options.timeoutMs));
@@ -452,22 +465,24 @@ async function dialTls(address: SocketAddress, options: TlsDialOptions): Promise
 async function connectTls(
   address: SocketAddress,
   { expectedId, signal, close, onAnswered }: TlsDialOptions & { signal: AbortSignal },
-): Promise<Deno.TlsConn> {
+): Promise<DialledTls> {
   signal.throwIfAborted();
+  const dialledAt = performance.now();
   const tcp = await Deno.connect({ hostname: address.ip, port: address.port, signal });
+  const roundTripMs = performance.now() - dialledAt;
   onAnswered?.();
   tcp.setNoDelay(true);
-  const tls = await Deno.startTls(tcp, {
+  const conn = await Deno.startTls(tcp, {
     hostname: hostnameOf(expectedId),
     caCerts: [anchorOf(expectedId)],
     alpnProtocols: [alpnProtocol],
   });
   const aborted = abortionOf(signal);
   try {
-    await Promise.race([tls.handshake(), aborted.promise]);
-    return tls;
+    await Promise.race([conn.handshake(), aborted.promise]);
+    return { conn, roundTripMs };
   } catch (error) {
-    close(tls);
+    close(conn);
     throw error;
   } finally {
     aborted.forget();

@@ -30,6 +30,7 @@ import {
 } from "./handshake_messages.ts";
 import { encodeId, type Signer } from "./identity.ts";
 import type { ByteStream, Clock, Connection, Random, Timer } from "./ports.ts";
+import { ProofHead } from "./proof_head.ts";
 
 /** Frames handed to `enqueue` and not yet taken by the transport, unless told otherwise. */
 const defaultMaxQueuedBytes = 4 * 1024 * 1024;
@@ -315,9 +316,11 @@ export async function connectAs(connection: Connection, options: ConnectOptions)
   const { clock, acceptorId, service, limits } = options;
   const machine = new DiallerHandshake({ ...options, now: clock.now() });
   const deadline = new Cutoff(connection, { machine, clock });
+  let head: ProofHead | null = null;
   try {
     const stream = framed(await connection.openStream(), options);
-    const event = await runHandshake(machine, { stream, clock });
+    head = proofHeadFor(connection, { ...options, stream });
+    const event = await runHandshake(machine, { stream, clock, head });
     if (event.type === "refused") throw refusedError(event, options);
     if (event.type === "failed") {
       throw new UserError("unreachable", `${nameOf(options)}: ${event.text}`);
@@ -329,6 +332,7 @@ export async function connectAs(connection: Connection, options: ConnectOptions)
     if (error instanceof UserError) throw error;
     throw new UserError("unreachable", `${nameOf(options)} broke off: ${lateOr(machine, error)}`);
   } finally {
+    head?.end();
     deadline.cancel();
   }
 }
@@ -396,16 +400,27 @@ function framed(stream: ByteStream, options: { maxQueuedBytes?: number }): Frame
   });
 }
 
+/** Where the dialler has to see to it that the challenge is sent; else null. */
+function proofHeadFor(
+  { roundTripMs }: Connection,
+  { identity, credential, clock, stream }: ConnectOptions & { stream: FramedStream },
+): ProofHead | null {
+  if (roundTripMs === undefined) return null;
+  const send = (piece: Uint8Array) => void stream.enqueue(piece);
+  return new ProofHead({ key: identity.id, credential, roundTripMs, clock, send });
+}
+
 /** Carries messages between machine and stream until the machine is over. */
 async function runHandshake<Event>(
   machine: Handshake<Event>,
-  { stream, clock }: { stream: FramedStream; clock: Clock },
+  { stream, clock, head = null }: { stream: FramedStream; clock: Clock; head?: ProofHead | null },
 ): Promise<Event | HandshakeFailure> {
   for (;;) {
     const signing = machine.pollSigning?.();
     if (signing) machine.handleSignature?.(await signing, clock.now());
     for (let message = machine.pollTransmit(); message !== null; message = machine.pollTransmit()) {
-      await stream.write(encodeHandshakeMessage(message));
+      const frame = encodeHandshakeMessage(message);
+      await stream.write(message.type === "proof" && head ? head.restOf(frame) : frame);
     }
     const event = machine.pollEvent();
     if (event !== null) return event;

@@ -58,6 +58,8 @@ export interface Connection {
   readonly remote: SocketAddress;
   /** How many streams the dialler may open: 1 over TCP, more over QUIC. */
   readonly maxStreams: number;
+  /** How long the first round trip took, for who has dialled over TCP; else absent. */
+  readonly roundTripMs?: number;
   /** Dialler only. Throws when the connection is lost or `maxStreams` are open. */
   openStream(): Promise<ByteStream>;
   /** Acceptor only. The next stream that the dialler opened; null when the connection has ended. */
