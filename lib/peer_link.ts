@@ -34,6 +34,12 @@ const addedStreams = 4;
 /** How long a link may go on with what is under way when a better one has taken over. */
 const retireMs = 10_000;
 
+/**
+ * Over TCP the first ping comes when the manifest is through: to write its answer, which nobody answers, keeps an
+ * acceptor under Nagle's algorithm (`#sendManifest`) from writing anything small for 40 ms.
+ */
+const firstTcpPingMs = 100;
+
 /** What is copied so that it need not wait to be sent alone, and how much of that waits at most. */
 const smallPieceBytes = 16 * 1024;
 const maxGatheredBytes = 64 * 1024;
@@ -152,7 +158,8 @@ export class PeerLink {
     this.#via = options.connection.kind;
     const now = options.clock.now();
     this.#dataAt = now;
-    this.#session = new PeerSession(now);
+    const firstPingMs = options.connection.kind === "tcp" ? firstTcpPingMs : 0;
+    this.#session = new PeerSession(now, { firstPingMs });
     this.#uploadMeter = new RateMeter(now);
   }
 

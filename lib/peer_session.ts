@@ -150,10 +150,11 @@ export class PeerSession {
   /** How far the worry about the present silence has gone. */
   #anxiety: "none" | "pinged" | "doubted" = "none";
 
-  constructor(now: number) {
+  /** `firstPingMs`: how long to let pass before the round trip is measured. */
+  constructor(now: number, { firstPingMs = 0 } = {}) {
     this.#heardAt = now;
     this.#spokeAt = now;
-    this.#pingAt = now;
+    this.#pingAt = now + firstPingMs;
     this.#waitingSince = now;
   }
 
