@@ -12,9 +12,10 @@ import { realTraversal } from "./deno_traversal.ts";
 import { linkOf } from "./deno_visit.ts";
 import { UserError } from "./errors.ts";
 import { privateDirectory } from "./file_name.ts";
-import type { Identity } from "./identity.ts";
+import { type Identity, verify } from "./identity.ts";
 import { formatJoinLink, type JoinLink } from "./join_link.ts";
 import { loadIdentity } from "./key_file.ts";
+import { sha256 } from "./merkle.ts";
 import type { PeerSettings } from "./options.ts";
 import type { StartListeners } from "./peer_factory.ts";
 import { PeerNode } from "./peer_node.ts";
@@ -54,7 +55,9 @@ export async function joinWithStore(
   const local = () => ownWhereabouts(endpoints.port);
   const traversal = realTraversal({ tracker, link, identity, quic: endpoints.quic, local });
   onDone(() => traversal.close());
-  await Promise.all([tracker.connect({ signal }), scanned]);
+  const joined = Promise.all([tracker.connect({ signal }), scanned]);
+  warmUpVerifying(identity);
+  await joined;
   signal.throwIfAborted();
   const node = new PeerNode({
     identity,
@@ -97,6 +100,12 @@ function trackerLinkOf(
     random: systemRandom,
     local: { ...ownWhereabouts(listenPort), nat: "unknown" },
   });
+}
+
+/** The first hash and the first signature take milliseconds to load: better now than when a chunk is waited for. */
+function warmUpVerifying(identity: Identity): void {
+  const digest = sha256(identity.id);
+  verify(identity.id, digest, identity.sign(digest));
 }
 
 /** A tracker in this process, at its usual port if that is free. */

@@ -370,6 +370,45 @@ Deno.test("acceptFrom() never shows raw control characters of a refusal to the o
   assert(!(reasonOf(here) as UserError).message.includes("\x1b"));
 });
 
+/** A connection whose acceptor may not be able to send its challenge at once. */
+async function connectedOverTcp(roundTripMs: number) {
+  const { clock, dialled, accepted } = await connected({ latencyMs: 20 });
+  return { clock, dialled: Object.assign(dialled, { roundTripMs }), accepted };
+}
+
+Deno.test("connectAs() says the beginning of its proof in pieces, after one round trip", async () => {
+  const { clock, dialled, accepted } = await connectedOverTcp(40);
+  const startedAt = clock.now();
+  const connecting = connectAs(dialled, connectOptions(clock)).catch(() => {});
+  const stream = (await clock.run(accepted.acceptStream()))!;
+  const heard: { at: number; bytes: Uint8Array }[] = [];
+  const reading = (async () => {
+    for (let bytes = await stream.read(); bytes; bytes = await stream.read()) {
+      heard.push({ at: clock.now() - startedAt - 20, bytes: bytes.slice() });
+    }
+  })().catch(() => {});
+  await clock.advance(1_000);
+  assertEquals(heard.map(({ at }) => at), [0, 41, 43, 48, 60], "`open`, then the pieces");
+  const proof = { type: "proof", key: dialler.id, signature: new Uint8Array(64) } as const;
+  const frame = encodeHandshakeMessage({ ...proof, credential: secret });
+  const said = heard.slice(1).flatMap(({ bytes }) => [...bytes]);
+  assertEquals(said, [...frame.subarray(0, 37)], "up to the key, and nothing that is secret");
+  dialled.close();
+  await clock.run(Promise.all([connecting, reading]));
+  assertEquals(clock.pending, 0);
+});
+
+for (const roundTripMs of [0, 10, 25, 36, 38, 100]) {
+  Deno.test(`connectAs() proves itself when the challenge comes amid the pieces, from ${roundTripMs} ms on`, async () => {
+    const { clock, dialled, accepted } = await connectedOverTcp(roundTripMs);
+    const left = connectAs(dialled, connectOptions(clock));
+    const right = acceptFrom(accepted, acceptOptions(clock));
+    const [here, there] = await clock.run(Promise.all([left, right]), 10_000);
+    assertEquals([here.peerId, there.peerId], [acceptor.id, dialler.id]);
+    assertEquals(clock.pending, 0, "no further piece");
+  });
+}
+
 Deno.test("connectAs() gives up and closes when the acceptor is mute", async () => {
   const { clock, dialled } = await connected();
   const before = clock.now();

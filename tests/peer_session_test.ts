@@ -272,6 +272,15 @@ Deno.test("PeerSession measures the round trip and gives up a silent peer", () =
   assertThrows(() => session.handleInput({ type: "tick" }, 45_080), ProtocolError, "silent");
 });
 
+Deno.test("PeerSession measures the round trip later when it is told to", () => {
+  const session = new PeerSession(1_000, { firstPingMs: 100 });
+  assertEquals(session.pollTimeout(), { at: 1_100, reason: "ping" });
+  session.handleInput({ type: "tick" }, 1_099);
+  assertEquals(pingsOf(session), 0);
+  session.handleInput({ type: "tick" }, 1_100);
+  assertEquals(pingsOf(session), 1);
+});
+
 Deno.test("PeerSession pings a peer that owes something and is silent, then doubts the path", () => {
   const session = sessionOf();
   session.handleInput({ type: "tick" }, 0);
