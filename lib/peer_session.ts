@@ -465,6 +465,8 @@ export class PeerSession {
     interest.chunkCount = chunkCount;
     interest.held = message.held && copyBits(message.held);
     const { digest, length, held } = message;
+    // Over TCP the manifest, sent together with it, may be held back until this is acknowledged: by a word, at once.
+    if (this.#manifestQuestions.has(digest.toHex())) this.#giveSign();
     this.#emit({ type: "bitfield", digest, length, held });
   }
 

@@ -272,6 +272,19 @@ Deno.test("PeerSession measures the round trip and gives up a silent peer", () =
   assertThrows(() => session.handleInput({ type: "tick" }, 45_080), ProtocolError, "silent");
 });
 
+Deno.test("PeerSession says a word when the bitfield has come and the manifest is to follow", () => {
+  const session = sessionOf();
+  const bitfield = { type: "bitfield", digest, length: 300_000, held: null } as const;
+  session.handleInput({ type: "ask-bitfield", digest }, 0);
+  transmitsOf(session);
+  receive(session, bitfield);
+  assertEquals(pingsOf(session), 0, "nothing is awaited");
+  session.handleInput({ type: "ask-manifest", digest }, 0);
+  transmitsOf(session);
+  receive(session, bitfield);
+  assertEquals(pingsOf(session), 1);
+});
+
 Deno.test("PeerSession measures the round trip later when it is told to", () => {
   const session = new PeerSession(1_000, { firstPingMs: 100 });
   assertEquals(session.pollTimeout(), { at: 1_100, reason: "ping" });
