@@ -6,9 +6,10 @@
  * Bytes come from the stream's buffer straight to the chunk's writer, and from the store into the frame that is
  * sent, with no copy between.
  */
-import { chunkCountOf, chunkLengthOf } from "./chunk_layout.ts";
+import { chunkCountOf } from "./chunk_layout.ts";
+import { ChunkSender, type Holdings } from "./chunk_sender.ts";
 import type { Via } from "./control.ts";
-import { maxDataBytes, maxPeerFrameBytes } from "./constants.ts";
+import { maxPeerFrameBytes } from "./constants.ts";
 import { messageOf, ProtocolError, UserError } from "./errors.ts";
 import { FramedStream } from "./framed_stream.ts";
 import type { Frame, FrameLimits } from "./frames.ts";
@@ -22,7 +23,6 @@ import {
   type WholePeerMessage,
 } from "./peer_messages.ts";
 import { type Arrival, PeerSession, type SessionEvent, type SessionInput } from "./peer_session.ts";
-import { PieceReader } from "./piece_reader.ts";
 import type { ByteStream, Clock, Connection, Timer } from "./ports.ts";
 import { RateMeter } from "./rate_meter.ts";
 import type { ChunkStore, ChunkWriter } from "./store.ts";
@@ -40,9 +40,8 @@ const retireMs = 10_000;
  */
 const firstTcpPingMs = 100;
 
-/** What is copied so that it need not wait to be sent alone, and how much of that waits at most. */
-const smallPieceBytes = 16 * 1024;
-const maxGatheredBytes = 64 * 1024;
+/** Chunks so short are verified, and stored, by the batch. */
+const shortChunkBytes = 16 * 1024;
 
 /** Manifests that were asked for and are not sent: each may be 2 MiB long. */
 const maxManifestsOwed = 1_024;
@@ -81,13 +80,6 @@ export interface LinkEnd {
   misbehaved: boolean;
 }
 
-/** What a link needs to know of what this peer holds. */
-export interface Holdings {
-  /** Null if nothing is known of the digest; `held` null when complete. */
-  get(digest: Uint8Array): { length: number; held: Uint8Array | null } | null;
-  has(digest: Uint8Array, chunk: number): boolean;
-}
-
 export interface LinkOptions {
   connection: Connection;
   /** The first stream, after the handshake. */
@@ -114,16 +106,7 @@ interface Lane {
   stream: FramedStream;
   /** Of the chunk that is coming in; null for one that is of no use. */
   writer: ChunkWriter | null;
-  reader: PieceReader;
-  /** Chunks to be sent, in order. */
-  owed: OwedChunk[];
-  isServing: boolean;
-}
-
-interface OwedChunk {
-  digest: Uint8Array;
-  chunk: number;
-  cancelled: boolean;
+  sender: ChunkSender;
 }
 
 export class PeerLink {
@@ -331,9 +314,10 @@ export class PeerLink {
       case "manifest-wanted":
         return this.#oweManifest(event.digest);
       case "chunk-wanted":
-        return this.#owe(event);
+        return this.#lanes[event.stream]?.sender.owe(event.digest, event.chunk);
       case "chunk-unwanted":
-        return this.#cancelOwed(event.digest, event.chunk);
+        for (const { sender } of this.#lanes) sender.cancel(event.digest, event.chunk);
+        return;
       case "chunk-started":
         return this.#openWriter(event);
       case "chunk-broken-off":
@@ -438,14 +422,8 @@ export class PeerLink {
   }
 
   #addLane(stream: FramedStream): void {
-    const lane: Lane = {
-      index: this.#lanes.length,
-      stream,
-      writer: null,
-      reader: new PieceReader(this.#options.store),
-      owed: [],
-      isServing: false,
-    };
+    const index = this.#lanes.length;
+    const lane: Lane = { index, stream, writer: null, sender: this.#senderFor(index, stream) };
     this.#lanes.push(lane);
     this.#input({ type: "stream-opened", stream: lane.index });
     void this.#receive(lane);
@@ -534,7 +512,7 @@ export class PeerLink {
     lane.writer = null;
     if (!writer) return null;
     const finishing = this.#finishChunk(writer, arrival, taken);
-    const size = arrival.length <= smallPieceBytes ? "small" : "large";
+    const size = arrival.length <= shortChunkBytes ? "small" : "large";
     const alike = this.#finishing[size];
     alike.add(finishing);
     void finishing.then(() => alike.delete(finishing));
@@ -574,77 +552,19 @@ export class PeerLink {
 
   // ── out ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #owe({ stream, digest, chunk }: { stream: number; digest: Uint8Array; chunk: number }): void {
-    const lane = this.#lanes[stream];
-    if (!lane) return;
-    lane.owed.push({ digest, chunk, cancelled: false });
-    if (!lane.isServing) void this.#serve(lane);
-  }
-
-  #cancelOwed(digest: Uint8Array, chunk: number): void {
-    const hex = digest.toHex();
-    for (const { owed } of this.#lanes) {
-      const found = owed.find((one) => one.chunk === chunk && one.digest.toHex() === hex);
-      if (found) found.cancelled = true;
-    }
-  }
-
-  async #serve(lane: Lane): Promise<void> {
-    lane.isServing = true;
-    try {
-      for (let next = lane.owed[0]; next && this.isOpen; next = lane.owed[0]) {
-        lane.stream.cork();
-        const refusal = await this.#sendChunk(lane, next);
-        const { digest, chunk } = next;
-        lane.owed.shift();
+  #senderFor(index: number, stream: FramedStream): ChunkSender {
+    const { store, holdings, limits } = this.#options;
+    return new ChunkSender({
+      ...{ stream, store, holdings, limits },
+      link: this,
+      send: (message) => this.#send(index, message),
+      onSent: (bytes) => this.#uploadMeter.add(bytes, this.#options.clock.now()),
+      onServed: (digest, chunk, isSent) => {
+        if (isSent) this.#chunksSent++;
         this.#input({ type: "served-chunk", digest, chunk });
-        if (refusal) this.#send(lane.index, { type: "reject", digest, chunk, reason: refusal });
-        else this.#chunksSent++;
-      }
-    } catch (error) {
-      this.#fail(error);
-    } finally {
-      lane.stream.uncork();
-      lane.isServing = false;
-    }
-  }
-
-  /** Sends a chunk, reading the next piece while one is on its way. Returns why it was not, or not all, sent. */
-  async #sendChunk(lane: Lane, owed: OwedChunk): Promise<RejectReason | null> {
-    const { digest, chunk } = owed;
-    const holding = this.#options.holdings.get(digest);
-    if (owed.cancelled) return "cancelled";
-    if (!holding || !this.#options.holdings.has(digest, chunk)) return "lacking";
-    const length = chunkLengthOf(holding.length, chunk);
-    const { reader } = lane;
-    const pieceBytes = Math.min(maxDataBytes, this.#options.limits.pieceBytes);
-    reader.begin({ digest, chunk, length });
-    let piece = await reader.next(pieceBytes);
-    if (!piece) return "unreadable";
-    this.#send(lane.index, { type: "chunk", digest, chunk, length });
-    while (piece) {
-      if (owed.cancelled) return "cancelled";
-      if (!this.isOpen) return null;
-      const following: Promise<Uint8Array | null> = reader.next(pieceBytes);
-      const turn = this.#options.limits.takeUp(this, piece.length);
-      if (turn) {
-        lane.stream.uncork();
-        await turn;
-      }
-      await this.#put(lane, piece);
-      this.#uploadMeter.add(piece.length, this.#options.clock.now());
-      piece = await following;
-    }
-    return reader.isThrough ? null : "unreadable";
-  }
-
-  /** Small chunks leave together: those that are asked for together are read one after the other, without waiting. */
-  #put({ stream }: Lane, piece: Uint8Array): Promise<void> | null {
-    const isSmall = piece.length <= smallPieceBytes && stream.queuedBytes < maxGatheredBytes;
-    if (!isSmall) return stream.write(piece);
-    // The buffer is used again; who reads nothing is noticed by the next one that is written.
-    stream.enqueue(piece.slice());
-    return null;
+      },
+      onFailed: (error) => this.#fail(error),
+    });
   }
 
   // ── the end ──────────────────────────────────────────────────────────────────────────────────────────────
