@@ -138,24 +138,24 @@ interface Wanted {
   executable: JsonLine;
 }
 
-/** Kills the download when half of the executable's chunks lie there. Returns how many there are then. */
+/** Kills the download when it has told that half of the executable's chunks are there. Returns how many it told of. */
 async function downloadAndKill(wanted: Wanted, directory: string): Promise<number> {
   const chunks = Number(wanted.executable["chunks"]);
   const program = startGet(wanted, directory, ["--down", downloadRate]);
   tell("second peer", `process ${program.id} downloads everything, at most ${downloadRate}/s`);
   let toldAt = performance.now();
-  while (chunkFilesIn(directory, wanted) < chunks / 2) {
+  while (chunksToldBy(program, wanted) < chunks / 2) {
     if (program.hasEnded) throw new Error(`the download ended early\n${program.report()}`);
     if (secondsSoFar() > limitSeconds) throw new Error("the download takes too long");
     await new Promise((resolve) => setTimeout(resolve, watchIntervalMs));
     if (performance.now() - toldAt < narrationIntervalMs) continue;
     toldAt = performance.now();
-    tell("second peer", progressBar(chunkFilesIn(directory, wanted), chunks));
+    tell("second peer", progressBar(chunksToldBy(program, wanted), chunks));
   }
   await program.kill();
-  const count = chunkFilesIn(directory, wanted);
+  const count = chunksToldBy(program, wanted);
   tell("second peer", progressBar(count, chunks));
-  tell("second peer", style.red(`kill -9; ${count} chunk files stay in its directory`));
+  tell("second peer", style.red(`kill -9; ${count} chunks or more stay in its directory`));
   return count;
 }
 
@@ -163,7 +163,7 @@ async function downloadAgain(wanted: Wanted, directory: string, onDisk: number):
   const { program, outcome } = await downloadAll(wanted, directory, "second");
   const { resumed } = outcome;
   tell("second peer", `process ${program.id} resumed ${resumed} chunks, has it all, shares it on`);
-  // A chunk that was right but had no file of its own yet is found as well.
+  // Those that came after the last word are found as well.
   if (resumed >= onDisk) return outcome;
   throw new Error(`${onDisk} chunks were on disk, ${resumed} were used again`);
 }
@@ -230,10 +230,12 @@ async function sha256Of(path: string): Promise<string> {
   return hash.digest("hex");
 }
 
-function chunkFilesIn(directory: string, { executable }: Wanted): number {
-  const start = `${executable["digest"]}.`;
-  return [...Deno.readDirSync(directory)]
-    .filter(({ name }) => name.startsWith(start) && name.endsWith(".chunk")).length;
+/** Of the executable: verified, and on disk. */
+function chunksToldBy({ events }: Program, { executable }: Wanted): number {
+  const told = events.findLast(({ event, digest }) =>
+    event === "progress" && digest === executable["digest"]
+  );
+  return Number(told?.["have"] ?? 0);
 }
 
 function peerOf(program: Program): string {
