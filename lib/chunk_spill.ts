@@ -9,7 +9,7 @@
 import { type BegunFile, isOnlyGrown } from "./begun_file.ts";
 import { countBits } from "./bitfield.ts";
 import { chunkBytesOf, chunkCountOf, chunkLengthOf, chunkOffsetOf } from "./chunk_layout.ts";
-import type { DiskFile } from "./disk.ts";
+import { type DiskFile, removeQuietly } from "./disk.ts";
 import { nextTurn } from "./next_turn.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
 
@@ -137,7 +137,7 @@ export class ChunkSpill {
       return true;
     } catch {
       file?.close();
-      directory.removeQuietly(path);
+      removeQuietly(directory.disk, path);
       onRefused(begun);
       return false;
     }

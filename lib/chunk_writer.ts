@@ -4,7 +4,7 @@
  * or, when somebody else has that, to a file of the chunk's own.
  */
 import { blockBytes, digestBytes } from "./constants.ts";
-import { type Disk, type DiskFile, isFull } from "./disk.ts";
+import { type Disk, type DiskFile, isFull, removeQuietly } from "./disk.ts";
 import { equalBytes } from "./manifest.ts";
 import { rootOfSubtrees } from "./merkle.ts";
 import type { PiecePool } from "./piece_pool.ts";
@@ -244,11 +244,7 @@ class OwnFile implements Target {
 
   drop(): void {
     this.#file.close();
-    try {
-      this.#disk.remove(this.#path);
-    } catch {
-      // It counts for nothing there, and the next start clears it away.
-    }
+    removeQuietly(this.#disk, this.#path);
   }
 }
 

@@ -124,6 +124,15 @@ export function exists(path: string): boolean {
   }
 }
 
+/** Removes a file that counts for nothing; if that fails, the next start clears it away. */
+export function removeQuietly(disk: Disk, path: string): void {
+  try {
+    disk.remove(path);
+  } catch {
+    // See above.
+  }
+}
+
 function openRegular(path: string, options: Deno.OpenOptions): DiskFile {
   const before = denoDisk.state(path);
   if (before?.kind !== "file") throw new Deno.errors.NotFound(`No file at ${path}`);

@@ -7,6 +7,7 @@ import { hasBit, setBit } from "./bitfield.ts";
 import { chunkCountOf, chunkLeavesOf, chunkLengthOf, chunkOffsetOf } from "./chunk_layout.ts";
 import { ChunkSpill } from "./chunk_spill.ts";
 import { blockBytes } from "./constants.ts";
+import { removeQuietly } from "./disk.ts";
 import { GrowingFile } from "./growing_file.ts";
 import { equalBytes, hashOfChunk } from "./manifest.ts";
 import { rootOf, TreeHasher } from "./merkle.ts";
@@ -102,7 +103,7 @@ export class GrowingFiles {
       if (begun && !begun.growing && await this.#takeUp(begun, path)) richer.push(begun);
       else if (!begun && isNeeded(hex) && this.#isWhole(hex, path)) {
         names.push(this.#directory.nameChunk(path, hex));
-      } else this.#directory.removeQuietly(path);
+      } else removeQuietly(this.#directory.disk, path);
     }
     return { richer, names };
   }

@@ -98,15 +98,6 @@ export class SharedDirectory {
     return aside;
   }
 
-  /** Removes a file that counts for nothing; if that fails, the next start clears it away. */
-  removeQuietly(path: string): void {
-    try {
-      this.disk.remove(path);
-    } catch {
-      // See above.
-    }
-  }
-
   close(): void {
     this.#lock.release();
   }

@@ -4,7 +4,7 @@
  * lost of it comes again soon.
  */
 import { chunkLeavesOf } from "./chunk_layout.ts";
-import type { Disk, DiskFile, FileState } from "./disk.ts";
+import { type Disk, type DiskFile, type FileState, removeQuietly } from "./disk.ts";
 import type { FinalNames } from "./final_names.ts";
 import { equalBytes } from "./manifest.ts";
 import { rootOf } from "./merkle.ts";
@@ -53,13 +53,4 @@ async function settled(file: DiskFile, bytes: Uint8Array): Promise<FileState> {
   file.write(bytes, 0);
   await file.sync();
   return file.state();
-}
-
-/** What stays there counts for nothing, and the next start clears it away. */
-function removeQuietly(disk: Disk, path: string): void {
-  try {
-    disk.remove(path);
-  } catch {
-    // See above.
-  }
 }
