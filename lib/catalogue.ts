@@ -33,7 +33,7 @@ export interface CatalogueTotals {
 interface Holding {
   digest: Uint8Array;
   length: number;
-  names: string[];
+  names: readonly string[];
   /** Null: complete. */
   held: Uint8Array | null;
 }
@@ -64,7 +64,7 @@ export class Catalogue {
 
   /** A file is complete, or has other names than before. */
   completeFile(file: StoredFile): void {
-    this.#put({ ...file, names: [...file.names], held: null });
+    this.#put({ ...file, held: null });
   }
 
   /** An incomplete file, new or with other chunks. Nothing changes if it is complete already. */
@@ -171,6 +171,6 @@ export class Catalogue {
 }
 
 function announcedOf({ digest, length, names, held }: Holding): AnnouncedFile {
-  const told = names.slice(0, maxNamesPerFile);
-  return { digest, length, names: told, held: held ? copyBits(held) : null };
+  const told = names.length > maxNamesPerFile ? names.slice(0, maxNamesPerFile) : names;
+  return { digest, length, names: told, held: held && copyBits(held) };
 }

@@ -95,7 +95,7 @@ export interface Download {
 /** Content that is shared from here, whole or in part. */
 export interface SharedFile {
   digest: string;
-  names: string[];
+  names: readonly string[];
   length: number;
   chunks: number;
   /** How many of the chunks are held. */

@@ -110,7 +110,8 @@ export class DirectoryStore implements ChunkStore {
     this.#files.settleIndex();
     await this.#chunks.recover((hex) => !this.#files.table.has(hex));
     this.#chunks.endEmpty();
-    this.#takeChanges();
+    this.#files.table.dropChanges();
+    this.#chunks.takeChanges();
   }
 
   files(): StoredFile[] {
@@ -126,9 +127,11 @@ export class DirectoryStore implements ChunkStore {
   }
 
   manifest(digest: Uint8Array): Promise<Manifest | null> {
-    return Promise.try(() =>
-      this.#files.manifest(digest) ?? this.#chunks.begun(digest)?.manifest ?? null
-    );
+    return Promise.try(() => {
+      const known = this.#files.manifest(digest) ?? this.#chunks.begun(digest)?.manifest ?? null;
+      if (known === null) this.#hashAgain(digest);
+      return known;
+    });
   }
 
   readChunk(digest: Uint8Array, chunk: number, offset: number, into: Uint8Array): Promise<number> {
@@ -273,6 +276,14 @@ export class DirectoryStore implements ChunkStore {
     const begun = this.#chunks.begun(digest);
     for (const path of begun ? this.#chunks.pathsOf(begun) : []) this.#reader.drop(path);
     await this.#chunks.end(digest);
+  }
+
+  /** A file whose hashes the index has lost can't be served until it is hashed once more. */
+  #hashAgain(digest: Uint8Array): void {
+    for (const [name] of [...this.#files.table.places(hexOf(digest))]) {
+      this.#files.forget(name);
+      this.#lookout.hint(name);
+    }
   }
 
   // Telling

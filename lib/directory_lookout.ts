@@ -12,7 +12,12 @@
 import { type ChunkFiles, settleMs } from "./chunk_files.ts";
 import { chunkCountOf } from "./chunk_layout.ts";
 import { hexOf, parseChunkName, resemblesChunkName } from "./chunk_name.ts";
-import { scanDirectory, type ScannedFile, type ScanResult } from "./directory_scan.ts";
+import {
+  listDirectories,
+  scanDirectory,
+  type ScannedFile,
+  type ScanResult,
+} from "./directory_scan.ts";
 import { DirectoryWatch } from "./directory_watch.ts";
 import type { FileState } from "./disk.ts";
 import { messageOf } from "./errors.ts";
@@ -98,7 +103,10 @@ export class DirectoryLookout {
   /** The first look. Resolves when everything is taken in, or it was closed. */
   async first(onProgress: ((progress: ScanProgress) => void) | null): Promise<void> {
     this.#onProgress = onProgress;
-    await this.#serially(() => this.#scan("hash"));
+    await this.#serially(async () => {
+      await this.#watchAll();
+      await this.#scan("hash");
+    });
     this.#onProgress = null;
   }
 
@@ -153,7 +161,7 @@ export class DirectoryLookout {
   /** `settle`: what is new is not hashed at once, but when it has come to rest. */
   async #scan(mode: "hash" | "settle"): Promise<void> {
     const started = performance.now();
-    const listing = await this.#list();
+    const listing = await this.#listWatched();
     for (const fault of listing.faults) this.#options.onWarning(fault);
     this.#forgetMissing(new Set(listing.files.map(({ name }) => name)));
     const chunkFiles = listing.files.filter(({ name }) => resemblesChunkName(name));
@@ -168,12 +176,19 @@ export class DirectoryLookout {
     if (this.#isPolling) this.#scanSoon(pollMs + pollFactor * this.#scanMs);
   }
 
-  async #list(): Promise<ScanResult> {
+  /** Has the directories watched, so that the first look at the files is the only one. */
+  async #watchAll(): Promise<void> {
     const { disk, root } = this.#directory;
-    let listing = await scanDirectory(disk, root);
+    this.#watch?.add(await listDirectories(disk, root));
+  }
+
+  /** What is below `from`, looked at when all directories there were watched already. */
+  async #listWatched(from = ""): Promise<ScanResult> {
+    const { disk, root } = this.#directory;
+    let listing = await scanDirectory(disk, root, from);
     for (let count = 1; count < maxListings; count++) {
       if (!this.#watch?.add(listing.directories)) break;
-      listing = await scanDirectory(disk, root);
+      listing = await scanDirectory(disk, root, from);
     }
     return listing;
   }
@@ -334,13 +349,8 @@ export class DirectoryLookout {
   }
 
   async #lookInto(directories: string[]): Promise<void> {
-    const { disk, root } = this.#directory;
     for (const name of directories) {
-      let listing = await scanDirectory(disk, root, name);
-      for (let count = 1; count < maxListings; count++) {
-        if (!this.#watch?.add(listing.directories)) break;
-        listing = await scanDirectory(disk, root, name);
-      }
+      const listing = await this.#listWatched(name);
       for (const file of listing.files) this.#look(file.name);
     }
   }

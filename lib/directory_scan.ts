@@ -2,7 +2,7 @@
  * All regular files below a directory. Symbolic links are not followed, whatever they lead to; sockets, pipes and
  * devices are no files.
  */
-import type { Disk, FileState } from "./disk.ts";
+import type { Disk, DiskEntry, FileState } from "./disk.ts";
 import { privateDirectory } from "./file_name.ts";
 import { messageOf } from "./errors.ts";
 import { nextTurn } from "./next_turn.ts";
@@ -27,49 +27,63 @@ export interface ScanResult {
   faults: string[];
 }
 
+interface Walk {
+  root: string;
+  /** Relative to the root. */
+  from: string;
+  /** Hears, in one line, of a directory that could not be read. */
+  onFault: (text: string) => void;
+}
+
 /** Lists what is below `from`, a path relative to `root`; "" is the root itself. */
 export async function scanDirectory(disk: Disk, root: string, from = ""): Promise<ScanResult> {
   const result: ScanResult = { files: [], directories: [], faults: [] };
-  const waiting = [from];
+  const onFault = (text: string) => void result.faults.push(text);
   let looked = 0;
-  for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
-    looked += scanOne(disk, root, { name, waiting, result });
-    if (looked < entriesPerTurn) continue;
-    looked = 0;
-    await nextTurn();
+  for (const { name, kind } of walk(disk, { root, from, onFault })) {
+    if (kind === "directory") result.directories.push(name);
+    if (kind === "file") pushFile(disk, root, { name, result });
+    if (++looked % entriesPerTurn === 0) await nextTurn();
   }
   return result;
 }
 
-interface Step {
-  name: string;
-  waiting: string[];
-  result: ScanResult;
+/** The directories of a `scanDirectory`, for a fifth of the time: no file is looked at. */
+export async function listDirectories(disk: Disk, root: string): Promise<string[]> {
+  const directories: string[] = [];
+  let looked = 0;
+  for (const { name, kind } of walk(disk, { root, from: "", onFault: () => {} })) {
+    if (kind === "directory") directories.push(name);
+    if (++looked % entriesPerTurn === 0) await nextTurn();
+  }
+  return directories;
 }
 
-/** Returns how many entries there were. */
-function scanOne(disk: Disk, root: string, { name, waiting, result }: Step): number {
-  try {
-    const entries = disk.list(pathOf(root, name));
-    result.directories.push(name);
-    for (const entry of entries) {
-      const inner = name === "" ? entry.name : `${name}/${entry.name}`;
-      if (entry.kind === "directory") pushDirectory(inner, waiting);
-      if (entry.kind === "file") pushFile(disk, root, { name: inner, waiting, result });
+/** Everything below `from` and that itself, named relative to the root; a directory comes before what is in it. */
+function* walk(disk: Disk, { root, from, onFault }: Walk): Generator<DiskEntry> {
+  const waiting = [from];
+  for (let parent = waiting.pop(); parent !== undefined; parent = waiting.pop()) {
+    let entries: DiskEntry[];
+    try {
+      entries = disk.list(pathOf(root, parent));
+    } catch (error) {
+      onFault(`cannot read ${parent || "the directory"}: ${messageOf(error)}`);
+      continue;
     }
-    return entries.length;
-  } catch (error) {
-    result.faults.push(`cannot read ${name || "the directory"}: ${messageOf(error)}`);
-    return 1;
+    yield { name: parent, kind: "directory" };
+    for (const { name: last, kind } of entries) {
+      const name = parent === "" ? last : `${parent}/${last}`;
+      if (kind !== "directory") yield { name, kind };
+      else if (!isPrivate(name) && name.split("/").length <= maxDepth) waiting.push(name);
+    }
   }
 }
 
-function pushDirectory(name: string, waiting: string[]): void {
-  if (isPrivate(name) || name.split("/").length > maxDepth) return;
-  waiting.push(name);
-}
-
-function pushFile(disk: Disk, root: string, { name, result }: Step): void {
+function pushFile(
+  disk: Disk,
+  root: string,
+  { name, result }: { name: string; result: ScanResult },
+): void {
   try {
     const state = disk.state(pathOf(root, name));
     if (state?.kind === "file") result.files.push({ name, state });

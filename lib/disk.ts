@@ -253,6 +253,11 @@ export function isForbidden(error: unknown): boolean {
     error instanceof Error && "code" in error && (error.code === "EROFS" || error.code === "EPERM");
 }
 
+/** Bytes of the file that looked so. */
+export function sizeIn(stamp: Stamp): number {
+  return Number.parseInt(stamp, 10);
+}
+
 function stateOf(info: Deno.FileInfo): FileState {
   const modified = info.mtime?.getTime() ?? 0;
   const inode = info.ino ?? 0;

@@ -14,16 +14,14 @@ export interface FileRow {
   stamp: string;
 }
 
-interface Content {
-  digest: Uint8Array;
-  length: number;
-  names: Set<string>;
-}
+/** Nearly every content has one name, and a set of its own for each would be most of the memory. */
+type Names = string | Set<string>;
 
 export class FileTable {
   #rows = new Map<string, FileRow>();
-  #contents = new Map<string, Content>();
-  #changed = new Map<string, Uint8Array>();
+  /** By digest in hex. */
+  #names = new Map<string, Names>();
+  #changed = new Set<string>();
 
   /** How many names there are. */
   get size(): number {
@@ -47,11 +45,9 @@ export class FileTable {
     const before = this.#rows.get(name);
     if (before && before.hex !== row.hex) this.delete(name);
     this.#rows.set(name, row);
-    const content = this.#contents.get(row.hex);
-    if (content?.names.has(name)) return;
-    if (content) content.names.add(name);
-    else this.#contents.set(row.hex, newContent(name, row));
-    this.#changed.set(row.hex, row.digest);
+    if (before?.hex === row.hex) return;
+    this.#names.set(row.hex, withName(this.#names.get(row.hex), name));
+    this.#changed.add(row.hex);
   }
 
   /** Returns what was there. */
@@ -59,35 +55,40 @@ export class FileTable {
     const row = this.#rows.get(name);
     if (!row) return null;
     this.#rows.delete(name);
-    const content = this.#contents.get(row.hex)!;
-    content.names.delete(name);
-    if (content.names.size === 0) this.#contents.delete(row.hex);
-    this.#changed.set(row.hex, row.digest);
+    const names = this.#names.get(row.hex);
+    if (names instanceof Set) names.delete(name);
+    if (names === name || names instanceof Set && names.size === 0) this.#names.delete(row.hex);
+    this.#changed.add(row.hex);
     return row;
   }
 
   /** Where a content lies: name and row of each of its files. */
   *places(hex: string): Generator<[name: string, row: FileRow]> {
-    for (const name of this.#contents.get(hex)?.names ?? []) yield [name, this.#rows.get(name)!];
+    for (const name of each(this.#names.get(hex))) yield [name, this.#rows.get(name)!];
   }
 
   has(hex: string): boolean {
-    return this.#contents.has(hex);
+    return this.#names.has(hex);
   }
 
   /** Null if the content lies nowhere. */
   content(hex: string): StoredFile | null {
-    const content = this.#contents.get(hex);
-    return content ? storedOf(content) : null;
+    const names = this.#names.get(hex);
+    return names === undefined ? null : this.#stored(names);
   }
 
   contents(): StoredFile[] {
-    return [...this.#contents.values()].map(storedOf);
+    return Array.from(this.#names.values(), (names) => this.#stored(names));
   }
 
   /** Everybody knows of what changed with this content. */
   dropChange(hex: string): void {
     this.#changed.delete(hex);
+  }
+
+  /** Everybody knows of all that there is. */
+  dropChanges(): void {
+    this.#changed.clear();
   }
 
   /** What changed since the last time. */
@@ -96,19 +97,27 @@ export class FileTable {
     this.#changed.clear();
     const announced = [];
     const withdrawn = [];
-    for (const [hex, digest] of changed) {
-      const content = this.#contents.get(hex);
-      if (content) announced.push(storedOf(content));
-      else withdrawn.push(digest);
+    for (const hex of changed) {
+      const content = this.content(hex);
+      if (content) announced.push(content);
+      else withdrawn.push(Uint8Array.fromHex(hex));
     }
     return { announced, withdrawn };
   }
+
+  #stored(under: Names): StoredFile {
+    const names = [...each(under)].sort();
+    const { digest, length } = this.#rows.get(names[0]!)!;
+    return { digest, length, names };
+  }
 }
 
-function newContent(name: string, { digest, length }: FileRow): Content {
-  return { digest, length, names: new Set([name]) };
+function withName(names: Names | undefined, name: string): Names {
+  if (names === undefined) return name;
+  if (typeof names === "string") return new Set([names, name]);
+  return names.add(name);
 }
 
-function storedOf({ digest, length, names }: Content): StoredFile {
-  return { digest, length, names: [...names].sort() };
+function each(names: Names | undefined): Iterable<string> {
+  return typeof names === "string" ? [names] : names ?? [];
 }

@@ -7,7 +7,7 @@ import type { HashOptions, HashOutcome } from "./file_hasher.ts";
 import type { FileIndex, HashedFile, IndexedFile } from "./file_index.ts";
 import { displayName } from "./file_name.ts";
 import type { FileReader } from "./file_reader.ts";
-import { FileTable } from "./file_table.ts";
+import { type FileRow, FileTable } from "./file_table.ts";
 import type { Manifest } from "./manifest.ts";
 import { scanAll } from "./scan_pool.ts";
 import type { SharedDirectory } from "./shared_directory.ts";
@@ -39,7 +39,7 @@ export class SharedFiles {
   readonly #options: SharedFilesOptions;
   /** What the index said at the start, until the first scan has used it. */
   #indexed: Map<string, IndexedFile>;
-  #byStamp = new Map<Stamp, { digest: Uint8Array; length: number }>();
+  #byStamp = new Map<Stamp, FileRow>();
   /** Hashed, and not yet in the index, or not taken by it. */
   #unindexed: HashedFile[] = [];
   #unindexable = new Map<string, HashedFile>();
@@ -51,7 +51,7 @@ export class SharedFiles {
     this.#options = options;
     const rows = options.index.files();
     this.#indexed = new Map(rows.map((row) => [row.name, row]));
-    for (const { stamp, digest, length } of rows) this.#learn(stamp, { digest, length });
+    for (const row of rows) this.#learn(row);
   }
 
   /** Whether the file is known to be as it was, from this run or by the index. */
@@ -60,7 +60,7 @@ export class SharedFiles {
     if (row) return row.stamp === state.stamp;
     const indexed = this.#indexed.get(name);
     if (indexed?.stamp === state.stamp) {
-      this.#set(name, indexed);
+      this.table.set(name, indexed);
       return true;
     }
     return this.#recogniseRenamed(name, state);
@@ -115,9 +115,9 @@ export class SharedFiles {
     state: FileState,
     { digest, hashes }: Pick<Manifest, "digest" | "hashes">,
   ): void {
-    const row = { name, stamp: state.stamp, digest, length: state.size };
-    this.#set(name, row);
-    this.#learn(row.stamp, row);
+    const row = { name, stamp: state.stamp, digest, hex: hexOf(digest), length: state.size };
+    this.table.set(name, row);
+    this.#learn(row);
     this.#unindexed.push({ ...row, hashes });
     const isDue = performance.now() - this.#flushed > maxUnindexedMs;
     if (isDue || this.#unindexed.length >= maxUnindexed) this.flush();
@@ -134,16 +134,9 @@ export class SharedFiles {
   /** Null if the content isn't complete in the directory. */
   manifest(digest: Uint8Array): Manifest | null {
     const stored = this.table.content(hexOf(digest));
-    if (!stored) return null;
-    this.flush();
-    const content = this.#unindexable.get(hexOf(digest)) ?? this.#options.index.content(digest);
-    if (!content || content.length !== stored.length) return null;
-    return {
-      digest: stored.digest,
-      length: stored.length,
-      name: stored.names[0]!,
-      hashes: content.hashes,
-    };
+    const hashes = stored && this.#hashesOf(stored);
+    return hashes &&
+      { digest: stored.digest, length: stored.length, name: stored.names[0]!, hashes };
   }
 
   /** After the first scan: what the index has and the directory hasn't is forgotten. */
@@ -170,26 +163,29 @@ export class SharedFiles {
     if (renamed.length > 0) index.recordNames(renamed);
   }
 
-  #set(name: string, { stamp, digest, length }: Omit<IndexedFile, "name">): void {
-    this.table.set(name, { digest, hex: hexOf(digest), length, stamp });
-  }
-
   /** A file moved within the directory keeps its stamp, if the system's dates are fine enough to tell. */
   #recogniseRenamed(name: string, state: FileState): boolean {
-    const content = state.modified % 1000 !== 0 && this.#byStamp.get(state.stamp);
-    if (!content) return false;
-    const row = { name, stamp: state.stamp, ...content };
-    this.#set(name, row);
-    this.#renamed.push(row);
+    const row = state.modified % 1000 !== 0 && this.#byStamp.get(state.stamp);
+    if (!row || !this.#hashesOf(row)) return false;
+    this.table.set(name, row);
+    this.#renamed.push({ ...row, name });
     return true;
   }
 
-  #learn(stamp: Stamp, { digest, length }: { digest: Uint8Array; length: number }): void {
-    this.#byStamp.delete(stamp);
-    this.#byStamp.set(stamp, { digest, length });
+  /** Null if they are not known any more: the index keeps them no longer than the file. */
+  #hashesOf({ digest, length }: Pick<FileRow, "digest" | "length">): Uint8Array | null {
+    this.flush();
+    const content = this.#unindexable.get(hexOf(digest)) ?? this.#options.index.content(digest);
+    return content?.length === length ? content.hashes : null;
+  }
+
+  #learn(row: FileRow): void {
+    this.#byStamp.delete(row.stamp);
+    this.#byStamp.set(row.stamp, row);
+    if (this.#byStamp.size <= maxKnownStamps) return;
     for (const oldest of this.#byStamp.keys()) {
-      if (this.#byStamp.size <= maxKnownStamps) break;
       this.#byStamp.delete(oldest);
+      if (this.#byStamp.size <= maxKnownStamps) break;
     }
   }
 }

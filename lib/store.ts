@@ -9,7 +9,7 @@ export interface StoredFile {
   digest: Uint8Array;
   length: number;
   /** Relative paths, `/` between the parts, sorted. */
-  names: string[];
+  names: readonly string[];
 }
 
 /** A file of which some chunks are there. */

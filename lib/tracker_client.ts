@@ -205,12 +205,12 @@ export class TrackerClient {
     if (this.isJoined) this.#urgent = { type: "join", ...local };
   }
 
-  /** Replaces what was announced of these digests. */
+  /** Replaces what was announced of these digests. Of the files only the bits are copied. */
   announce(files: readonly AnnouncedFile[]): void {
     for (const file of files) {
       const key = file.digest.toHex();
       const held = file.held && copyBits(file.held);
-      this.#files.set(key, { ...file, digest: file.digest.slice(), names: [...file.names], held });
+      this.#files.set(key, { ...file, held });
       this.#unsaid.add(key);
       this.#withdrawn.delete(key);
       this.#haves.delete(key);

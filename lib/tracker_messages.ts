@@ -63,7 +63,7 @@ export interface AnnouncedFile {
   /** Bytes. */
   length: number;
   /** 1 to 16 relative paths. */
-  names: string[];
+  names: readonly string[];
   /** Null: complete. Else a bitfield (bitfield.ts) of the chunks held. */
   held: Uint8Array | null;
 }

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects, fail } from "@std/assert";
+import { DatabaseSync } from "node:sqlite";
 import { formatChunkName } from "../lib/chunk_name.ts";
 import { openStore } from "../lib/deno_files.ts";
 import { denoDisk } from "../lib/disk.ts";
@@ -154,6 +155,66 @@ Deno.test("a restart reads no file that it knows, and every one that changed", (
     assertEquals(listed, ["changed", "into/moved", "kept"]);
     const { digest } = here.store.files().find(({ names }) => names[0] === "into/moved")!;
     assertEquals((await here.store.manifest(digest))?.name, "into/moved");
+  }));
+
+Deno.test("a file that was elsewhere meanwhile is hashed again, although its date is known", () =>
+  inDirectory(async (path) => {
+    Deno.writeFileSync(`${path}/moved`, sample(5000));
+    Deno.writeFileSync(`${path}/kept`, sample(6000));
+    {
+      await using _ = await opened(path);
+    }
+    await inDirectory(async (elsewhere) => {
+      Deno.renameSync(`${path}/moved`, `${elsewhere}/moved`);
+      await using here = await opened(path);
+      Deno.renameSync(`${elsewhere}/moved`, `${path}/back`);
+      const { announced } = await here.store.rescan();
+      assertEquals(announced.map(({ names }) => names), [["back"]]);
+      assertEquals((await here.store.manifest(announced[0]!.digest))?.name, "back");
+    });
+  }));
+
+Deno.test("a file whose hashes the index has lost is hashed again when somebody asks", () =>
+  inDirectory(async (path) => {
+    Deno.writeFileSync(`${path}/name`, sample(5000));
+    {
+      await using _ = await opened(path);
+    }
+    using database = new DatabaseSync(`${path}/.p2p/index.db`);
+    database.exec("DELETE FROM contents");
+    await using here = await opened(path);
+    const { digest } = here.store.files()[0]!;
+    const noticed = changesOf(here.store, ({ announced }) => announced.length > 0);
+    assertEquals(await here.store.manifest(digest), null);
+    assertEquals((await noticed).at(-1)?.announced, [{ digest, length: 5000, names: ["name"] }]);
+    assertEquals((await here.store.manifest(digest))?.hashes.length, 32);
+  }));
+
+Deno.test("what comes into a directory while it is first looked at is noticed", () =>
+  inDirectory(async (path) => {
+    Deno.mkdirSync(`${path}/inner`);
+    Deno.writeFileSync(`${path}/inner/first`, sample(10));
+    const listed: string[] = [];
+    const disk = {
+      ...denoDisk,
+      list(at: string) {
+        const entries = denoDisk.list(at);
+        if (at.endsWith("inner") && listed.push(at) === 2) {
+          Deno.writeFileSync(`${at}/second`, sample(20));
+        }
+        return entries;
+      },
+    };
+    const store = await openStore(path, { disk });
+    try {
+      const noticed = changesOf(store, ({ announced }) => announced.length > 0);
+      await store.scan();
+      assertEquals(listed.length, 2);
+      const names = (await noticed).flatMap(({ announced }) => announced.map((file) => file.names));
+      assertEquals(names, [["inner/second"]]);
+    } finally {
+      await store.close();
+    }
   }));
 
 Deno.test("rescan() counts what was added, changed and removed", () =>

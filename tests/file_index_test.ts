@@ -3,14 +3,19 @@ import { FileIndex } from "../lib/file_index.ts";
 
 Deno.test("FileIndex gives back after a restart what was recorded", () => {
   withDirectory((path) => {
-    const row = { name: "a/\u00e9\n", stamp: "5 6 7", digest: digest(1), length: 2 ** 33 };
+    const length = 2 ** 33;
+    const row = { name: "a/\u00e9\n", stamp: `${length} 6 7`, digest: digest(1), length };
     using first = opened(path);
     first.index.record([{ ...row, hashes: digest(9) }]);
-    first.index.recordNames([{ name: "b", stamp: "x", digest: digest(1) }]);
+    first.index.recordNames([{ name: "b", stamp: `${length} 8 9`, digest: digest(1) }]);
     first.index.addPartial(manifest(2));
     first.index.close();
     using second = opened(path);
-    assertEquals(second.index.files(), [row, { ...row, name: "b", stamp: "x" }]);
+    const hex = "01".repeat(32);
+    assertEquals(second.index.files(), [
+      { ...row, hex },
+      { ...row, hex, name: "b", stamp: `${length} 8 9` },
+    ]);
     assertEquals(second.index.content(digest(1)), { length: 2 ** 33, hashes: digest(9) });
     assertEquals(second.index.partials(), [manifest(2)]);
     assertEquals(second.warnings, []);
@@ -37,6 +42,22 @@ Deno.test("FileIndex forgets", () => {
     ]);
     index.removePartial(digest(4));
     assertEquals(index.partials(), []);
+  });
+});
+
+Deno.test("FileIndex keeps no more contents that nobody needs than there are files", () => {
+  withDirectory((path) => {
+    using store = opened(path);
+    const { index } = store;
+    const common = { stamp: "1", length: 1, hashes: digest(9) };
+    for (const which of [1, 2, 3]) index.record([{ ...common, name: "a", digest: digest(which) }]);
+    index.recordNames(["b", "c"].map((name) => ({ ...common, name, digest: digest(3) })));
+    const known = () => [1, 2, 3].map((which) => index.content(digest(which)) !== null);
+    index.prune();
+    assertEquals(known(), [true, true, true]);
+    index.forget(["a"]);
+    index.prune();
+    assertEquals(known(), [false, false, true]);
   });
 });
 

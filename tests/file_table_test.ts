@@ -40,7 +40,7 @@ Deno.test("whoever follows takeChanges() knows what contents() says", () => {
   });
   fc.assert(fc.property(fc.array(step), (steps) => {
     const table = new FileTable();
-    const followed = new Map<string, string[]>();
+    const followed = new Map<string, readonly string[]>();
     const follow = () => {
       const { announced, withdrawn } = table.takeChanges();
       for (const gone of withdrawn) followed.delete(hexOf(gone));
