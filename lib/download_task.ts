@@ -470,16 +470,19 @@ export class DownloadTask implements DownloadHandle {
       roundTripMs: (source) => this.#sources.get(source)?.link?.roundTripMs ?? null,
     });
     this.#resumed = this.#machine.have;
-    if (!this.#machine.isComplete) {
+    if (!this.#machine.isComplete && this.#goal === "manifest") {
       this.#swarm.began(partial);
-      if (this.#goal === "manifest") return this.#end("cancelled");
-      this.#findSources();
+      return this.#end("cancelled");
     }
+    // Chunks are asked for before anybody is told that there will be some.
     for (const record of this.#sources.values()) {
       if (this.#isOfAnotherLength(record)) this.#forgetSource(record);
       else this.#join(record);
     }
     this.#drive();
+    if (this.isEnded || this.#machine.isComplete) return;
+    this.#swarm.began(partial);
+    this.#findSources();
   }
 
   // ── the chunks ───────────────────────────────────────────────────────────────────────────────────────────
