@@ -9,6 +9,7 @@ import { formatBytes, formatCount, formatRate, shorten } from "./format.ts";
 import { completeRecord, jsonLine, progressRecord } from "./json_output.ts";
 import { noteError, type Output, OutputClosed } from "./output.ts";
 import type { Clock, Timer } from "./ports.ts";
+import { RepeatedEnds } from "./repeated_ends.ts";
 import { formatComplete, formatProgressLine, formatProgressLines } from "./progress_text.ts";
 
 /** At most 4 progress records per second, and one when the first chunk is there. */
@@ -20,11 +21,14 @@ const firstChunkLookMs = 10;
 /** How often a log gets a line. */
 const logLineMs = 5_000;
 
-/** Downloads drawn at once; more are counted. */
+/** Downloads drawn at once, or with lines of their own in a log; more are counted. */
 const maxDrawnDownloads = 8;
 
 /** Downloads that are named when all ends before they do; more are counted. */
 const maxNamedRests = 3;
+
+/** The reason of an end that was wished for. */
+const cancelled = "cancelled";
 
 /** Ends that are told of together. */
 const maxGatheredLines = 64;
@@ -55,6 +59,9 @@ export class ProgressBoard {
   readonly #watched = new Map<string, Watched>();
   /** Lines about downloads that have ended, to be printed with the next ones. */
   #ended: string[] = [];
+  readonly #repeated = new RepeatedEnds();
+  #repeatedToldAt = -Infinity;
+  #summaryToldAt = -Infinity;
   #timer: Timer | null = null;
   #tickedAt = -Infinity;
   #isClosed = false;
@@ -67,7 +74,7 @@ export class ProgressBoard {
   async watch(download: Download): Promise<number> {
     const { digest, chunks } = download.status();
     const loggedAt = this.#options.clock.now();
-    if (this.#watched.size === 0) this.#tickedAt = loggedAt;
+    if (this.#watched.size === 0) this.#tickedAt = this.#summaryToldAt = loggedAt;
     const isSmall = chunks <= 1;
     const isWaiting = this.#options.json && !isSmall;
     this.#watched.set(digest, { download, told: null, loggedAt, isWaiting, isSmall });
@@ -78,7 +85,9 @@ export class ProgressBoard {
     // Of many, all would be counted again for each that ends.
     if (this.#watched.size <= maxDrawnDownloads) this.#draw();
     this.#disarmIfIdle();
-    return this.#guard(() => this.#tellEnd(ended)) ?? exitCode.done;
+    const code = this.#guard(() => this.#tellEnd(ended)) ?? exitCode.done;
+    if (this.#watched.size === 0) this.#tellRepeated("last");
+    return code;
   }
 
   /** Tells of nothing but how it ended. Resolves as `watch` does. */
@@ -95,8 +104,9 @@ export class ProgressBoard {
 
   /** Stops telling; the last word is what stays of the downloads under way. */
   close(): void {
-    const left = [...this.#watched.values()].map(({ download }) => download.status());
+    const left = this.#statuses();
     this.#guard(() => this.#flush());
+    this.#tellRepeated("last");
     this.#isClosed = true;
     this.#watched.clear();
     this.#draw();
@@ -121,6 +131,10 @@ export class ProgressBoard {
       this.#flush();
       this.#options.output.print(jsonLine(record));
     });
+  }
+
+  #statuses(): DownloadStatus[] {
+    return Array.from(this.#watched.values(), ({ download }) => download.status());
   }
 
   #tellRest(what: string, left: readonly DownloadStatus[]): void {
@@ -151,6 +165,7 @@ export class ProgressBoard {
     if (this.#watched.size === 0) return;
     this.#guard(() => this.#flush());
     const now = this.#options.clock.now();
+    if (now - this.#repeatedToldAt >= logLineMs) this.#tellRepeated("more");
     const isFirstChunk = this.#noteFirstChunks();
     if (isFirstChunk || now - this.#tickedAt >= tickMs) {
       this.#tickedAt = now;
@@ -191,6 +206,7 @@ export class ProgressBoard {
 
   #tellLog(): void {
     const now = this.#options.clock.now();
+    if (this.#watched.size > maxDrawnDownloads) return this.#tellSummary(now);
     for (const watched of this.#watched.values()) {
       if (now - watched.loggedAt < logLineMs) continue;
       watched.loggedAt = now;
@@ -198,10 +214,16 @@ export class ProgressBoard {
     }
   }
 
+  #tellSummary(now: number): void {
+    if (now - this.#summaryToldAt < logLineMs) return;
+    this.#summaryToldAt = now;
+    this.#options.output.note(summaryOf(this.#statuses()));
+  }
+
   #draw(): void {
     const { output, json } = this.#options;
     if (json || !output.isLive) return;
-    const all = [...this.#watched.values()].map(({ download }) => download.status());
+    const all = this.#statuses();
     const options = { width: output.liveWidth, style: output.noteStyle };
     const lines = formatProgressLines(mostTelling(all), options);
     if (all.length > 1) lines.push(shorten(summaryOf(all), output.liveWidth));
@@ -216,17 +238,27 @@ export class ProgressBoard {
       return exitCode.done;
     }
     this.#flush();
+    const code = status.errorCode ?? "failed";
+    if (!this.#repeated.note(endOf(status))) return exitCode[code];
     if (status.state === "cancelled") {
       output.note(`peer: cancelled ${name}: ${status.have} of ${status.chunks} chunks stay`);
-      return exitCode.failed;
+    } else {
+      const hint = status.errorHint ?? stayHint(status);
+      noteError(output, new UserError(code, `cannot download ${name}: ${endOf(status)}`, hint));
     }
-    const why = `cannot download ${name}: ${status.error ?? "for an unknown reason"}`;
-    const error = new UserError(
-      status.errorCode ?? "failed",
-      why,
-      status.errorHint ?? stayHint(status),
-    );
-    return exitCode[noteError(output, error)];
+    return exitCode[code];
+  }
+
+  /** `last`: of those at work, which are named again when there are new ones. */
+  #tellRepeated(which: "more" | "last"): void {
+    const { output, clock } = this.#options;
+    for (const { reason, count } of this.#repeated.take()) {
+      const files = formatCount(count, "more file");
+      if (reason === cancelled) output.note(`peer: cancelled ${files}`);
+      else noteError(output, new UserError("failed", `cannot download ${files}: ${reason}`));
+    }
+    this.#repeatedToldAt = clock.now();
+    if (which === "last") this.#repeated.clear();
   }
 
   /** Of many that end, some are told of together: each line would wake whoever reads them. */
@@ -251,6 +283,11 @@ export class ProgressBoard {
       return null;
     }
   }
+}
+
+/** Why a download has ended without its file. */
+function endOf({ state, error }: DownloadStatus): string {
+  return state === "cancelled" ? cancelled : error ?? "for an unknown reason";
 }
 
 /** Those at work before those that wait, and these before those that rest; as many as there is room for. */

@@ -413,6 +413,7 @@ export class SmallDownload implements DownloadHandle {
       error: error.message,
       errorCode: error.code,
     });
+    this.#owner.pump();
   }
 
   /** It may lie there before its coming is told of. */

@@ -1,20 +1,20 @@
 import { assert, assertEquals } from "@std/assert";
-import { startDownloads } from "../lib/download_actions.ts";
+import { changeDownloads, startDownloads } from "../lib/download_actions.ts";
 import { DownloadQueue } from "../lib/download_queue.ts";
-import { UserError } from "../lib/errors.ts";
+import { exitCode, UserError } from "../lib/errors.ts";
 import type { PeerSettings } from "../lib/options.ts";
 import { ProgressBoard } from "../lib/progress_board.ts";
-import { FakeFactory, FakePeer, KeptOutput, listedFile } from "./fake_peer.ts";
+import { FakeFactory, FakePeer, fatePrefixes, KeptOutput, listedFile } from "./fake_peer.ts";
 import { VirtualClock } from "./memory_network.ts";
 
 const fileCount = 3_000;
 
-function stage() {
+function stage(prefix = "ab") {
   const clock = new VirtualClock();
   const files = Array.from(
     { length: fileCount },
     (_, index) =>
-      listedFile(`ab${index.toString(16).padStart(6, "0")}`, `many/${10_000 + index}`, 1),
+      listedFile(`${prefix}${index.toString(16).padStart(6, "0")}`, `many/${10_000 + index}`, 1),
   );
   const peer = new DownloadQueue(new FakePeer(files, clock), { clock });
   const output = new KeptOutput();
@@ -38,6 +38,29 @@ Deno.test("startDownloads() lets the first files come while it begins the last o
     .map((line) => String(JSON.parse(line).path));
   assertEquals(paths.length, fileCount);
   assertEquals(paths, paths.toSorted());
+});
+
+Deno.test("of thousands that fail for one reason, three are named and the others counted", async () => {
+  const { clock, output, session } = stage(fatePrefixes.fails);
+  const wish = { wanted: ["many/"], all: false, into: null };
+  const { ended } = await clock.run(startDownloads(wish, session));
+  assertEquals(await clock.run(ended), exitCode.failed);
+  const named = ["many/10000", "many/10001", "many/10002"];
+  const words = [...named, `${fileCount - named.length} more files`];
+  assertEquals(
+    output.noted,
+    words.map((what) => `peer: error: cannot download ${what}: the disk is full`),
+  );
+});
+
+Deno.test("of thousands that are cancelled, three are named and the others counted", async () => {
+  const { clock, output, session } = stage(fatePrefixes.stalls);
+  const wish = { wanted: ["many/"], all: false, into: null };
+  const { ended } = await clock.run(startDownloads(wish, session));
+  changeDownloads("cancel", [], session);
+  assertEquals(await clock.run(ended), exitCode.failed);
+  assertEquals(output.noted.length, 4);
+  assertEquals(output.noted.at(-1), `peer: cancelled ${fileCount - 3} more files`);
 });
 
 Deno.test("startDownloads() begins nothing if one of several can't be found", async () => {

@@ -216,6 +216,18 @@ Deno.test("get writes a line every few seconds into a log", async () => {
   assert(lines[0]?.includes("2 sources: 1 tcp, 1 quic"), lines[0]);
 });
 
+Deno.test("get of many files writes one line for all of them into a log", async () => {
+  const files = Array.from(
+    { length: 30 },
+    (_, index) => listedFile(`abcde${100 + index}`, `many/${index}`, 41),
+  );
+  const { run, output } = stage(files);
+  assertEquals(await run(`${tracked} get many/`), exitCode.done);
+  const lines = output.noted.filter((line) => /, \d/.test(line));
+  assertEquals(lines.length, 2 * Math.floor(41 * chunkEveryMs / 5_000));
+  assert(lines[0]?.startsWith("30 downloads, 14 queued: "), lines[0]);
+});
+
 Deno.test("get that is stopped says that the chunks stay, and goodbye", async () => {
   const { run, output, factory, stopping, clock } = stage();
   clock.setTimer(10_000, () => stopping.abort());
