@@ -26,9 +26,9 @@ import {
   encodeEchoRequest,
 } from "./echo_messages.ts";
 import { ProtocolError } from "./errors.ts";
-import type { PunchTransmit } from "./punch_messages.ts";
-import type { Birthday, BirthdayHit, Introduction } from "./introduced_pair.ts";
+import type { Birthday, Introduction } from "./introduced_pair.ts";
 import type { Clock, DatagramSocket, Random } from "./ports.ts";
+import type { BirthdayHit, StartBirthday } from "./punch_messages.ts";
 
 /**
  * How far first datagrams go, one socket after the other, where that is limited (null: all the way): past a router at
@@ -46,9 +46,8 @@ const maxProberSockets = 12;
 const maxEchoes = 8;
 const echoRepeatMs = 250;
 
-type Start = Extract<PunchTransmit, { type: "start_birthday" }>;
-type ProberStart = Extract<Start, { role: "prober" }>;
-type OpenerStart = Extract<Start, { role: "opener" }>;
+type ProberStart = Extract<StartBirthday, { role: "prober" }>;
+type OpenerStart = Extract<StartBirthday, { role: "opener" }>;
 
 export interface BirthdayPunchesOptions {
   selfId: Uint8Array;
@@ -86,7 +85,7 @@ export class BirthdayPunches {
 }
 
 interface PunchOptions extends BirthdayPunchesOptions {
-  turnsOf(role: Start["role"]): Turns;
+  turnsOf(role: StartBirthday["role"]): Turns;
 }
 
 class BirthdayPunch implements Birthday {
@@ -99,7 +98,7 @@ class BirthdayPunch implements Birthday {
     this.#options = options;
   }
 
-  async run(start: Start): Promise<BirthdayHit | null> {
+  async run(start: StartBirthday): Promise<BirthdayHit | null> {
     const { signal } = this.#stopping;
     const turns = this.#options.turnsOf(start.role);
     if (!await turns.take(signal)) return null;
@@ -120,7 +119,7 @@ class BirthdayPunch implements Birthday {
     this.#stopping = new AbortController();
   }
 
-  async #meet(start: Start, run: Run): Promise<BirthdayHit | null> {
+  async #meet(start: StartBirthday, run: Run): Promise<BirthdayHit | null> {
     const machine = start.role === "prober"
       ? await this.#prober(start, run)
       : await this.#opener(start, run);

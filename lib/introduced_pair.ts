@@ -9,11 +9,13 @@ import { messageOf } from "./errors.ts";
 import { connectAs, type Joined } from "./framed_stream.ts";
 import { HolePuncher } from "./hole_puncher.ts";
 import type {
+  BirthdayHit,
   DialTransmit,
   PathId,
   PunchEvent,
   PunchInput,
   PunchTransmit,
+  StartBirthday,
 } from "./punch_messages.ts";
 import type { Identity } from "./identity.ts";
 import type { NatClass } from "./nat.ts";
@@ -42,7 +44,7 @@ export interface Established {
 /** Raw UDP and further endpoints, for birthday punching. */
 export interface Birthday {
   /** Meets the other side on raw sockets, or finds that it can't. Never rejects. */
-  run(start: Extract<PunchTransmit, { type: "start_birthday" }>): Promise<BirthdayHit | null>;
+  run(start: StartBirthday): Promise<BirthdayHit | null>;
   stop(): void;
 }
 
@@ -53,11 +55,6 @@ export interface Nomination {
   why: string | null;
   /** Since the introduction arrived. */
   milliseconds: number;
-}
-
-export interface BirthdayHit {
-  localPort: number;
-  remote: SocketAddress;
 }
 
 export interface PairOptions {
@@ -294,7 +291,7 @@ export class IntroducedPair {
     }
   }
 
-  async #runBirthday(start: Extract<PunchTransmit, { type: "start_birthday" }>): Promise<void> {
+  async #runBirthday(start: StartBirthday): Promise<void> {
     const hit = await this.#options.birthday?.run(start) ?? null;
     this.#input({ type: "birthday", hit });
   }

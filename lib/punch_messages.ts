@@ -9,6 +9,12 @@ import type { RelayAddress, TransportKind } from "./ports.ts";
 /** Of a connection to the peer: 1, 2, 3 … those that this side dials, −1, −2, −3 … those that it accepts. */
 export type PathId = number;
 
+/** A birthday punch has met `remote` from `localPort`. */
+export interface BirthdayHit {
+  localPort: number;
+  remote: SocketAddress;
+}
+
 export type PunchInput =
   /** Somebody takes a dial of this side: nothing is proven, but it is well under way. */
   | { type: "answered"; attempt: PathId }
@@ -23,8 +29,8 @@ export type PunchInput =
   | { type: "relay_refused"; reason: string }
   /** The tracker passes on where the prober's raw socket is: this side is to open ports. */
   | { type: "probing"; address: SocketAddress }
-  /** A birthday punch of this side has met `remote` from `localPort`; null: it has not. */
-  | { type: "birthday"; hit: { localPort: number; remote: SocketAddress } | null }
+  /** What a birthday punch of this side has met; null: nothing. */
+  | { type: "birthday"; hit: BirthdayHit | null }
   /** A path has ended, for whatever reason. */
   | { type: "closed"; path: PathId };
 
@@ -39,6 +45,15 @@ export interface DialTransmit {
   localPort: number | null;
 }
 
+export type StartBirthday =
+  /**
+   * Opens one raw socket, learns its address from the tracker's echo, has the tracker tell the peer, and probes
+   * `target`'s IP.
+   */
+  | { type: "start_birthday"; role: "prober"; target: SocketAddress; nat: NatClass }
+  /** Opens many raw sockets towards `target`; `lowTtl`: many of them with a datagram that doesn't get there. */
+  | { type: "start_birthday"; role: "opener"; target: SocketAddress; lowTtl: boolean };
+
 export type PunchTransmit =
   | DialTransmit
   /** Graceful: as soon as nothing is under way on it. */
@@ -46,13 +61,7 @@ export type PunchTransmit =
   | { type: "request_relay" }
   /** Connects to the relay over TCP and accepts what the peer dials through it. */
   | { type: "attend"; address: SocketAddress }
-  /**
-   * Opens one raw socket, learns its address from the tracker's echo, has the tracker tell the peer, and probes
-   * `target`'s IP.
-   */
-  | { type: "start_birthday"; role: "prober"; target: SocketAddress; nat: NatClass }
-  /** Opens many raw sockets towards `target`; `lowTtl`: many of them with a datagram that doesn't get there. */
-  | { type: "start_birthday"; role: "opener"; target: SocketAddress; lowTtl: boolean }
+  | StartBirthday
   /** All raw sockets of this introduction are closed. */
   | { type: "stop_birthday" };
 

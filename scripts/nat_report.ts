@@ -5,7 +5,7 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import type { FilterScope, NatBehaviour } from "../lib/nat.ts";
-import { worstCaseCost } from "../lib/hole_puncher.ts";
+import { worstCaseCost } from "../lib/punch_plan.ts";
 import type { PortAllocation } from "../tests/simulated_network.ts";
 import {
   expectedOf,

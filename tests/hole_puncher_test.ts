@@ -1,8 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Candidate } from "../lib/candidates.ts";
-import { HolePuncher, type HolePuncherOptions, worstCaseCost } from "../lib/hole_puncher.ts";
+import { HolePuncher, type HolePuncherOptions } from "../lib/hole_puncher.ts";
 import type { DialTransmit, PunchEvent, PunchInput, PunchTransmit } from "../lib/punch_messages.ts";
+import { worstCaseCost } from "../lib/punch_plan.ts";
 
 const lowId = new Uint8Array(32).fill(1);
 const highId = new Uint8Array(32).fill(2);
@@ -108,17 +109,6 @@ const nearby = (last: number): Candidate[] => [
   { kind: "host", address: { ip: `192.168.1.${last}`, port: 7500 } },
 ];
 
-Deno.test("TCP is dialled to one address after the other, the nearest first, by the asker first", () => {
-  const candidates: Candidate[] = [{ kind: "tcp", address: publicAddress }, ...nearby(5)];
-  const able = { quic: false };
-  const tcpOf = (bench: Bench) =>
-    bench.at(900).dials("tcp").map(({ at, transmit }) => [at, transmit.address.ip]);
-  const dialled = [[0, "192.168.1.5"], [30, publicAddress.ip]];
-  assertEquals(tcpOf(new Bench({ candidates, able })), dialled);
-  const later = dialled.map(([at, ip]) => [Number(at) + 200, ip]);
-  assertEquals(tcpOf(new Bench({ candidates, able, initiator: false })), later);
-});
-
 Deno.test("while somebody has answered over TCP nothing else is begun, for half a second", () => {
   const candidates = [...nearby(5), ...nearby(6), reflexive];
   const bench = new Bench({ candidates, selfNat: "unknown" });
@@ -178,16 +168,6 @@ Deno.test("who comes late hears first what has become of a dial, and never makes
   unanswered.at(2000).at(2005);
   assertEquals(unanswered.dials().map(({ at }) => at), [0, 2005]);
   assertEquals(unanswered.at(5000).dials().map(({ at }) => at), [0, 2005, 2255, 2755, 3755]);
-});
-
-Deno.test("one address is dialled over QUIC once, however many kinds of candidate name it", () => {
-  const candidates: Candidate[] = [
-    { kind: "host", address: publicAddress },
-    reflexive,
-    reflexive,
-  ];
-  const bench = new Bench({ candidates, able: { tcp: false, birthday: false } }).at(10);
-  assertEquals(bench.dials().map(({ transmit }) => transmit.via), ["quic"]);
 });
 
 for (
@@ -322,27 +302,6 @@ Deno.test("a relay is asked for after 400 ms, by the other side 500 ms later, an
   const told = new Bench({ initiator: false }).at(600);
   told.input({ type: "relayed", address: relayAddress }).at(5000);
   assertEquals(told.of("request_relay"), []);
-});
-
-Deno.test("a relay is asked for sooner where little else can help", () => {
-  const hard = { selfNat: "dependent-random", peerNat: "dependent-sequential" } as const;
-  assertEquals(new Bench(hard).at(5000).of("request_relay").map(({ at }) => at), [100]);
-  assertEquals(new Bench({ candidates: [] }).at(5000).of("request_relay")[0]?.at, 100);
-});
-
-Deno.test("a relay bridges the time that a birthday punch takes, and where there is no UDP", () => {
-  const relayAt = (options: Partial<HolePuncherOptions>) =>
-    new Bench(options).at(5000).of("request_relay").map(({ at }) => at);
-  assertEquals(relayAt({ selfNat: "dependent-random" }), [200]);
-  assertEquals(relayAt({ peerNat: "dependent-sequential" }), [200]);
-  assertEquals(relayAt({ selfNat: "unknown" }), [400]);
-  assertEquals(relayAt({ udpPasses: false }), [200]);
-  const six: Candidate = { kind: "reflexive", address: { ip: "2001:db8::5", port: 4000 } };
-  const hopeless = { selfNat: "dependent-random", peerNat: "dependent-random" } as const;
-  assertEquals(relayAt({ ...hopeless, candidates: [reflexive, six] }), [200], "IPv6 may do");
-  assertEquals(relayAt({ candidates: [{ kind: "tcp", address: publicAddress }] }), [200]);
-  const hopeful = new Bench({ udpPasses: false }).at(5000).dials("punched");
-  assertEquals(hopeful.length > 0, true, "UDP is tried all the same");
 });
 
 Deno.test("nobody asks for a relay while a path is open, or where there is none to be had", () => {

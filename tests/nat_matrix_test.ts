@@ -3,8 +3,8 @@
  * `scripts/nat_report.ts` runs the same over thousands of seeds and prints the figures.
  */
 import { assert, assertEquals } from "@std/assert";
-import { worstCaseCost } from "../lib/hole_puncher.ts";
 import type { NatBehaviour, NatClass } from "../lib/nat.ts";
+import { worstCaseCost } from "../lib/punch_plan.ts";
 import {
   expectedOf,
   nameOf,
