@@ -18,6 +18,7 @@ import {
 } from "../lib/tracker_messages.ts";
 import { TrackerState } from "../lib/tracker_state.ts";
 import { SeededRandom } from "./memory_network.ts";
+import { ofType } from "./of_type.ts";
 
 const observed = { ip: "203.0.113.5", port: 40_000 };
 const heartbeatMs = 15_000;
@@ -68,15 +69,6 @@ function events(client: TrackerClient): TrackerClientEvent[] {
   const all: TrackerClientEvent[] = [];
   for (let next = client.pollEvent(); next; next = client.pollEvent()) all.push(next);
   return all;
-}
-
-/** The message or event, known to be of a type. */
-function ofType<M extends { type: string }, T extends M["type"]>(
-  message: M | undefined,
-  type: T,
-): Extract<M, { type: T }> {
-  if (message?.type !== type) throw new Error(`${message?.type} came where ${type} was due`);
-  return message as Extract<M, { type: T }>;
 }
 
 function announcedNames(messages: TrackerRequest[]): string[] {
