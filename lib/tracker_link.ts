@@ -14,12 +14,12 @@
 import { isUnspecified, type SocketAddress } from "./address.ts";
 import { Backoff } from "./backoff.ts";
 import { messageOf, ProtocolError, UserError } from "./errors.ts";
+import { KnownList } from "./known_list.ts";
+import type { Question } from "./open_questions.ts";
 import type { RelayAddress, Timer, TransportKind } from "./ports.ts";
 import {
   type IntroductionMessage,
-  KnownList,
   type LocalPeer,
-  type Question,
   type QuestionFailure,
   TrackerClient,
   type TrackerClientEvent,

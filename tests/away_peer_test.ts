@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { awayPeerOf, sideOf } from "../lib/away_peer.ts";
-import { bytesOf, keyOf } from "./group_fixture.ts";
+import { bytesOf, keyOf } from "./tracker_fixture.ts";
 
 function seenAt(ip: string, trackerIp: string | undefined): string {
   const whereabouts = { observed: { ip, port: 7 }, via: "tcp" as const, listenPort: 5, hosts: [] };

@@ -5,7 +5,7 @@ import { NeighbourDesk } from "../lib/neighbour_desk.ts";
 import { encodeTrackerResponse, type TrackerResponse } from "../lib/tracker_messages.ts";
 import type { RelayedPath, RelayPaths } from "../lib/tracker_session.ts";
 import { TrackerState } from "../lib/tracker_state.ts";
-import { announced, bytesOf, join, keyOf, must } from "./group_fixture.ts";
+import { announced, bytesOf, join, keyOf, must } from "./tracker_fixture.ts";
 import { SeededRandom, VirtualClock } from "./memory_network.ts";
 import { ofType } from "./of_type.ts";
 

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { Neighbours } from "../lib/neighbours.ts";
 import { leaseMs, type SharedFile } from "../lib/tracker_store.ts";
-import { keyOf, sharedFile, SharedShelf } from "./group_fixture.ts";
+import { keyOf, sharedFile, SharedShelf } from "./tracker_fixture.ts";
 
 /** Takes words on files as a tracker's state does. */
 class Words {

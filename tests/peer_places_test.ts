@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { PeerPlaces } from "../lib/peer_places.ts";
-import { SharedShelf } from "./group_fixture.ts";
+import { SharedShelf } from "./tracker_fixture.ts";
 
 /** Trackers "here" and "there" are known, and the store has "peer" at "there". */
 async function placesAt() {

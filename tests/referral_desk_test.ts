@@ -6,7 +6,7 @@ import { ReferralDesk } from "../lib/referral_desk.ts";
 import { maxHoldersTold } from "../lib/tracked_files.ts";
 import type { HolderRow, TrackerResponse } from "../lib/tracker_messages.ts";
 import { TrackerState } from "../lib/tracker_state.ts";
-import { announced, bytesOf, join, keyOf, sharedFile, SharedShelf } from "./group_fixture.ts";
+import { announced, bytesOf, join, keyOf, sharedFile, SharedShelf } from "./tracker_fixture.ts";
 import { ofType } from "./of_type.ts";
 
 const address = { ip: "198.51.100.9", port: 5_000 };

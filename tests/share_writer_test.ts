@@ -9,7 +9,7 @@ import {
   type Moved,
   sharedLifeMs,
 } from "../lib/tracker_store.ts";
-import { announced, bytesOf, join, keyOf, SharedShelf } from "./group_fixture.ts";
+import { announced, bytesOf, join, keyOf, SharedShelf } from "./tracker_fixture.ts";
 
 interface Writing extends SharedShelf {
   state: TrackerState;

@@ -1,4 +1,4 @@
-/** What the tests of the rooms that make a tracker one of several have in common. */
+/** What tests of the tracker's rooms have in common. */
 import { minChunkBytes } from "../lib/constants.ts";
 import { MemoryShelf, MemoryTrackerStore } from "../lib/memory_tracker_store.ts";
 import { type Failure, isFailure } from "../lib/tracker_failure.ts";
