@@ -12,19 +12,19 @@ const failedMessage = "failed";
 export class JobThread<Job, Answer> {
   readonly #worker: Worker;
   readonly #queue: ((answer: Answer | null) => void)[] = [];
-  #state: "starting" | "ready" | "closing" | "failed" = "starting";
+  #state: "starting" | "ready" | "closing" | "over" = "starting";
 
   /** `script` calls `answerJobs`. */
   constructor(script: URL) {
     this.#worker = new Worker(script, { type: "module" });
     this.#worker.onmessage = ({ data }: MessageEvent) => {
-      if (data === failedMessage) this.#fail();
+      if (data === failedMessage) this.end();
       else if (data !== readyMessage) this.#finish(data);
       else if (this.#state === "starting") this.#state = "ready";
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      this.#fail();
+      this.end();
     };
   }
 
@@ -32,14 +32,19 @@ export class JobThread<Job, Answer> {
     return this.#state === "ready";
   }
 
+  /** It has failed or was ended, and does nothing any more. */
+  get isOver(): boolean {
+    return this.#state === "over";
+  }
+
   /** Jobs that are not answered. */
   get queueLength(): number {
     return this.#queue.length;
   }
 
-  /** Resolves to null if it is left undone; never rejects. */
+  /** Resolves to null if it is left undone; never rejects. Waits for the thread to start, if need be. */
   take(job: Job): Promise<Answer | null> {
-    if (this.#state === "failed") return Promise.resolve(null);
+    if (this.#state === "over") return Promise.resolve(null);
     return new Promise((resolve) => {
       this.#queue.push(resolve);
       this.#worker.postMessage(job);
@@ -48,12 +53,13 @@ export class JobThread<Job, Answer> {
 
   /** Ends it as soon as it has done what it was given: `terminate` would not wait for a write that is under way. */
   close(): void {
-    if (this.#state !== "failed") this.#state = "closing";
+    if (this.#state !== "over") this.#state = "closing";
     this.#endIfClosing();
   }
 
-  #fail(): void {
-    this.#state = "failed";
+  /** Ends it whatever it is at: what it has is left undone. */
+  end(): void {
+    this.#state = "over";
     this.#worker.terminate();
     for (const resolve of this.#queue.splice(0)) resolve(null);
   }
@@ -64,7 +70,7 @@ export class JobThread<Job, Answer> {
   }
 
   #endIfClosing(): void {
-    if (this.#state === "closing" && this.#queue.length === 0) this.#worker.terminate();
+    if (this.#state === "closing" && this.#queue.length === 0) this.end();
   }
 }
 
@@ -74,13 +80,22 @@ interface ThreadScope<Job> {
   postMessage(message: unknown): void;
 }
 
+export interface AnswerOptions {
+  /** Begins with a job only when the one before it is answered. */
+  inTurn?: boolean;
+}
+
 /** On the thread: begins with each job as soon as it comes, and answers in order. If one rejects, the thread fails. */
-export function answerJobs<Job, Answer>(carryOut: (job: Job) => Answer | Promise<Answer>): void {
+export function answerJobs<Job, Answer>(
+  carryOut: (job: Job) => Answer | Promise<Answer>,
+  { inTurn = false }: AnswerOptions = {},
+): void {
   const scope = globalThis as unknown as ThreadScope<Job>;
   let answered: Promise<void> = Promise.resolve();
   const onFailed = () => scope.postMessage(failedMessage);
   scope.onmessage = ({ data }) => {
-    const answer = Promise.try(() => carryOut(data));
+    const begin = () => Promise.try(() => carryOut(data));
+    const answer = inTurn ? answered.then(begin) : begin();
     answer.catch(onFailed);
     answered = answered.then(async () => scope.postMessage(await answer)).catch(onFailed);
   };

@@ -10,6 +10,7 @@ import { chunkBytesOf, chunkCountOf } from "./chunk_layout.ts";
 import { denoDisk, type Disk, type FileState } from "./disk.ts";
 import { digestBytes, maxFileBytes } from "./constants.ts";
 import { atRest, failureOf, hashFile, type HashOutcome, tooLarge } from "./file_hasher.ts";
+import { JobThread } from "./job_thread.ts";
 import { rootOfChunkHashes } from "./manifest.ts";
 import { nextTurn } from "./next_turn.ts";
 import { carryOut, maxJobBytes, type ScanAnswer, type ScanJob } from "./scan_job.ts";
@@ -226,16 +227,23 @@ class LargeFile {
   }
 }
 
+type ScanThread = JobThread<ScanJob, ScanAnswer>;
+
 class ScanPool {
   readonly #disk: Disk;
   readonly #threads: ScanThread[];
+  /** Tasks that threads have. */
+  #handedOver = 0;
+  /** What threads that failed have left undone. */
+  readonly #left: Task[] = [];
   /** Whoever waits for a thread to take more. */
   #wake: () => void = () => {};
+  #isClosed = false;
 
   constructor(disk: Disk, threadCount: number) {
     this.#disk = disk;
-    const onAnswer = () => this.#wake();
-    this.#threads = Array.from({ length: threadCount }, () => new ScanThread(onAnswer));
+    const script = new URL("./scan_worker.ts", import.meta.url);
+    this.#threads = Array.from({ length: threadCount }, () => new JobThread(script));
   }
 
   /**
@@ -244,11 +252,11 @@ class ScanPool {
    */
   async take(task: Task, bytesLeft: number): Promise<void> {
     for (;;) {
-      await this.#takeOver();
-      const [free] = this.#working().sort((a, b) => a.queueLength - b.queueLength);
-      if (!free) return task.finish(await carryOut(this.#disk, task.job));
-      if (free.queueLength < this.#queueFor(bytesLeft)) return free.take(task);
-      await this.#news();
+      const [free] = this.#threads.filter(({ isOver }) => !isOver)
+        .sort((a, b) => a.queueLength - b.queueLength);
+      if (!free) return await this.#doHere(task);
+      if (free.queueLength < this.#queueFor(bytesLeft)) return void this.#handOver(free, task);
+      await this.#goOn();
     }
   }
 
@@ -260,73 +268,33 @@ class ScanPool {
 
   /** Resolves when all that was taken is done. */
   async settled(): Promise<void> {
-    for (;;) {
-      await this.#takeOver();
-      if (this.#working().every(({ queueLength }) => queueLength === 0)) return;
-      await this.#news();
-    }
+    while (this.#handedOver > 0 || this.#left.length > 0) await this.#goOn();
   }
 
+  /** Ends the threads at once. What they have is of no use any more. */
   close(): void {
+    this.#isClosed = true;
     for (const thread of this.#threads) thread.end();
   }
 
-  /** Does what threads that failed have left. */
-  async #takeOver(): Promise<void> {
-    for (const thread of this.#threads.filter(({ hasFailed }) => hasFailed)) {
-      for (const { job, finish } of thread.surrender()) {
-        finish(await carryOut(this.#disk, job));
-      }
-    }
+  async #handOver(thread: ScanThread, task: Task): Promise<void> {
+    this.#handedOver++;
+    const answer = await thread.take(task.job);
+    this.#handedOver--;
+    if (this.#isClosed) return;
+    if (answer) task.finish(answer);
+    else this.#left.push(task);
+    this.#wake();
   }
 
-  #working(): ScanThread[] {
-    return this.#threads.filter(({ hasFailed }) => !hasFailed);
+  /** Does one thing that a thread has left, or waits until one has answered. */
+  async #goOn(): Promise<void> {
+    const task = this.#left.shift();
+    if (task) return await this.#doHere(task);
+    await new Promise<void>((resolve) => this.#wake = resolve);
   }
 
-  #news(): Promise<void> {
-    return new Promise((resolve) => this.#wake = resolve);
-  }
-}
-
-class ScanThread {
-  readonly #worker: Worker;
-  readonly #queue: Task[] = [];
-  #hasFailed = false;
-
-  constructor(onAnswer: () => void) {
-    // A worker of the runtime's own: one of node:worker_threads takes more than twice as long to start.
-    this.#worker = new Worker(new URL("./scan_worker.ts", import.meta.url), { type: "module" });
-    this.#worker.onmessage = ({ data }: MessageEvent<ScanAnswer>) => {
-      this.#queue.shift()?.finish(data);
-      onAnswer();
-    };
-    this.#worker.onerror = (event) => {
-      event.preventDefault();
-      this.#hasFailed = true;
-      onAnswer();
-    };
-  }
-
-  get hasFailed(): boolean {
-    return this.#hasFailed;
-  }
-
-  get queueLength(): number {
-    return this.#queue.length;
-  }
-
-  take(task: Task): void {
-    this.#queue.push(task);
-    this.#worker.postMessage(task.job);
-  }
-
-  /** What it has not done. */
-  surrender(): Task[] {
-    return this.#queue.splice(0);
-  }
-
-  end(): void {
-    this.#worker.terminate();
+  async #doHere({ job, finish }: Task): Promise<void> {
+    finish(await carryOut(this.#disk, job));
   }
 }

@@ -4,21 +4,13 @@
  */
 import { denoDisk } from "./disk.ts";
 import { noteHashed } from "./hash_garbage.ts";
+import { answerJobs } from "./job_thread.ts";
 import { carryOut, maxJobBytes, type ScanAnswer, type ScanJob } from "./scan_job.ts";
 
-/** The side of a worker that talks to whoever started it. */
-interface WorkerScope {
-  onmessage: (event: MessageEvent<ScanJob>) => void;
-  postMessage(answer: ScanAnswer): void;
+answerJobs(hash, { inTurn: true });
+
+async function hash(job: ScanJob): Promise<ScanAnswer> {
+  const answer = await carryOut(denoDisk, job);
+  noteHashed(maxJobBytes);
+  return answer;
 }
-
-const scope = globalThis as unknown as WorkerScope;
-
-let work: Promise<void> = Promise.resolve();
-
-scope.onmessage = ({ data }) => {
-  work = work.then(async () => {
-    scope.postMessage(await carryOut(denoDisk, data));
-    noteHashed(maxJobBytes);
-  });
-};

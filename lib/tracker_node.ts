@@ -23,13 +23,14 @@ import { KeyedRateLimiter } from "./rate_limiter.ts";
 import type { Relay } from "./relay.ts";
 import { constantTimeEqual } from "./secret.ts";
 import { ShareJournal } from "./share_journal.ts";
-import { type GroupStatistics, type StoreHealth, TrackerGroup } from "./tracker_group.ts";
+import { type GroupStatistics, TrackerGroup } from "./tracker_group.ts";
 import type { HolderRow, ListedRow } from "./tracker_messages.ts";
 import { isFailure } from "./tracker_failure.ts";
 import { TimerQueue } from "./timer_queue.ts";
 import { TrackerSession, type TrackerSessionEvent } from "./tracker_session.ts";
 import { type TrackerLimits, trackerLimits, TrackerState } from "./tracker_state.ts";
 import type { TrackerStore } from "./tracker_store.ts";
+import type { StoreHealth } from "./watched_store.ts";
 
 /** Of one peer: messages that want an answer, and the cheaper others, many of them haves. */
 const requestRate = { perSecond: 200, burst: 2_000 };

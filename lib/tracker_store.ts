@@ -1,7 +1,7 @@
 /**
  * What the trackers of one group share, behind an interface: who is there, which files the peers of each hold,
  * which tracker a peer is at, and messages from one to another. `memory_tracker_store.ts` keeps it in the process,
- * `redis_tracker_store.ts` in Redis; `tracker_group.ts` is who uses it.
+ * `redis_tracker_store.ts` in Redis; `tracker_group.ts` is who uses it, by `watched_store.ts`.
  *
  * Rules, held by one suite of tests against every implementation:
  * - Each tracker writes about its own peers and nothing else. What it wrote lives on as long as it renews it.
@@ -41,7 +41,7 @@ export interface SharedFile {
   /** In hex, as all keys here. */
   digest: string;
   length: number;
-  names: string[];
+  names: readonly string[];
   seeders: number;
   leechers: number;
 }
@@ -54,12 +54,12 @@ export interface SharedHolder {
   complete: boolean;
 }
 
-/** A file of one's own with what became of some of its holders. */
 /** A holder and where it is. */
 export interface FoundHolder extends SharedHolder {
   tracker: string;
 }
 
+/** A file of one's own with what became of some of its holders. */
 export interface FileUpdate {
   file: SharedFile;
   holders: SharedHolder[];

@@ -8,7 +8,7 @@ import { connectAs, type FramedStream } from "../lib/framed_stream.ts";
 import type { Identity } from "../lib/identity.ts";
 import type { Clock, Connection, Endpoint, Timer } from "../lib/ports.ts";
 import type { SocketAddress } from "../lib/address.ts";
-import type { Question } from "../lib/tracker_client.ts";
+import type { Question } from "../lib/open_questions.ts";
 import {
   decodeTrackerResponse,
   encodeTrackerRequest,

@@ -11,7 +11,7 @@ import { TcpEndpoint } from "../lib/deno_tcp.ts";
 import { parseJoinLink } from "../lib/join_link.ts";
 import { generateIdentity } from "../lib/key_file.ts";
 import type { ByteStream, Endpoint } from "../lib/ports.ts";
-import type { Question } from "../lib/tracker_client.ts";
+import type { Question } from "../lib/open_questions.ts";
 import { type AnnouncedFile, batchAnnouncements } from "../lib/tracker_messages.ts";
 import { TrackerLink } from "../lib/tracker_link.ts";
 import { LoadPeer } from "./load_peer.ts";

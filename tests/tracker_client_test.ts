@@ -1,23 +1,19 @@
 import { assert, assertEquals } from "@std/assert";
-import fc from "fast-check";
 import { emptyBits, setBit } from "../lib/bitfield.ts";
 import { haveBatchMs, maxChunksPerHave, minChunkBytes } from "../lib/constants.ts";
+import { requestTimeoutMs } from "../lib/open_questions.ts";
 import {
   heartbeatAnswerMs,
-  KnownList,
-  requestTimeoutMs,
   TrackerClient,
   type TrackerClientEvent,
 } from "../lib/tracker_client.ts";
 import {
   type AnnouncedFile,
   encodeTrackerRequest,
-  type ListedRow,
   type TrackerRequest,
   type TrackerResponse,
 } from "../lib/tracker_messages.ts";
-import { TrackerState } from "../lib/tracker_state.ts";
-import { SeededRandom } from "./memory_network.ts";
+import { ofType } from "./of_type.ts";
 
 const observed = { ip: "203.0.113.5", port: 40_000 };
 const heartbeatMs = 15_000;
@@ -68,15 +64,6 @@ function events(client: TrackerClient): TrackerClientEvent[] {
   const all: TrackerClientEvent[] = [];
   for (let next = client.pollEvent(); next; next = client.pollEvent()) all.push(next);
   return all;
-}
-
-/** The message or event, known to be of a type. */
-function ofType<M extends { type: string }, T extends M["type"]>(
-  message: M | undefined,
-  type: T,
-): Extract<M, { type: T }> {
-  if (message?.type !== type) throw new Error(`${message?.type} came where ${type} was due`);
-  return message as Extract<M, { type: T }>;
 }
 
 function announcedNames(messages: TrackerRequest[]): string[] {
@@ -382,66 +369,4 @@ Deno.test("a client tells the tracker when its own addresses have changed", () =
   assertEquals(sent(client), [{ type: "join", listenPort: 6000, hosts: [], nat: "independent" }]);
   client.handleInput(welcome, 0);
   assertEquals([client.isJoined, events(client)], [true, []]);
-});
-
-Deno.test("KnownList has the tracker's rows, page by page, over changes and restarts", () => {
-  const step = fc.record({
-    action: fc.constantFrom("announce", "withdraw", "page", "restart"),
-    number: fc.integer({ min: 0, max: 9 }),
-    limit: fc.integer({ min: 1, max: 4 }),
-  });
-  fc.assert(fc.property(fc.array(step, { maxLength: 100 }), (steps) => {
-    let epoch = 1;
-    let state = newState(epoch);
-    const known = new KnownList();
-    const peer = () => {
-      const whereabouts = { observed, via: "tcp", listenPort: 1, hosts: [] } as const;
-      const joined = state.join({ id: digestOf(1), whereabouts, nat: "unknown" }, 0);
-      if ("failure" in joined) throw new Error(joined.text);
-      return joined;
-    };
-    let announcer = peer();
-    const readPage = (limit: number) => {
-      const { epoch: knownEpoch, since } = known.question(limit);
-      const page = state.list(knownEpoch, since, limit);
-      known.apply({ type: "listing", request: 1, ...page });
-      return page.more;
-    };
-    for (const { action, number, limit } of steps) {
-      if (action === "announce") state.announce(announcer, [file(number)]);
-      if (action === "withdraw") state.withdraw(announcer, [digestOf(number)]);
-      if (action === "page") readPage(limit);
-      if (action === "restart") {
-        state = newState(++epoch);
-        announcer = peer();
-      }
-    }
-    while (readPage(3));
-    const names = (rows: ListedRow[]) => rows.map(({ name }) => name).sort();
-    assertEquals(names(known.rows), names(state.list(0, 0, 1000).rows));
-  }));
-});
-
-function newState(epoch: number): TrackerState {
-  return new TrackerState({ random: new SeededRandom(1), epoch, limits: { tombstones: 3 } });
-}
-
-Deno.test("KnownList keeps no more names than it has room for, and has room again when some are gone", () => {
-  const known = new KnownList(1_000);
-  const rows = Array.from({ length: 100 }, (_, number) => ({
-    digest: new Uint8Array(32).fill(number),
-    name: `${number}`.padStart(100, "x"),
-    length: 1,
-    seeders: 1,
-    leechers: 0,
-  }));
-  const page = { type: "listing", request: 1, epoch: 1, reset: false, removed: [] } as const;
-  known.apply({ ...page, removed: [], rows, next: 100, more: true });
-  assertEquals(known.rows.length, 10);
-  known.apply({ ...page, removed: rows.slice(0, 5), rows: rows.slice(50), next: 101, more: true });
-  assertEquals(known.rows.length, 10);
-  known.apply({ ...page, removed: [], rows: known.rows, next: 102, more: false });
-  assertEquals(known.rows.length, 10);
-  known.apply({ ...page, reset: true, removed: [], rows: rows.slice(90), next: 1, more: false });
-  assertEquals(known.rows.map(({ name }) => name), rows.slice(90).map(({ name }) => name));
 });

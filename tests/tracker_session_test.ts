@@ -6,6 +6,7 @@ import type { TrackerRequest, TrackerResponse } from "../lib/tracker_messages.ts
 import { joinTimeoutMs, TrackerSession, type TrackerSessionEvent } from "../lib/tracker_session.ts";
 import { silenceMs, TrackerState } from "../lib/tracker_state.ts";
 import { SeededRandom } from "./memory_network.ts";
+import { ofType } from "./of_type.ts";
 
 const observed = { ip: "203.0.113.5", port: 40_000 };
 const digest = new Uint8Array(32).fill(1);
@@ -52,15 +53,6 @@ function events(session: TrackerSession): TrackerSessionEvent[] {
   const all: TrackerSessionEvent[] = [];
   for (let next = session.pollEvent(); next; next = session.pollEvent()) all.push(next);
   return all;
-}
-
-/** The message or event, known to be of a type. */
-function ofType<M extends { type: string }, T extends M["type"]>(
-  message: M | undefined,
-  type: T,
-): Extract<M, { type: T }> {
-  if (message?.type !== type) throw new Error(`${message?.type} came where ${type} was due`);
-  return message as Extract<M, { type: T }>;
 }
 
 /** What the session says to a message. */
