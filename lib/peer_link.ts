@@ -7,6 +7,7 @@
  * sent, with no copy between.
  */
 import { chunkCountOf } from "./chunk_layout.ts";
+import type { Arrival } from "./chunk_requests.ts";
 import { ChunkSender, type Holdings } from "./chunk_sender.ts";
 import type { Via } from "./control.ts";
 import { maxPeerFrameBytes } from "./constants.ts";
@@ -22,7 +23,7 @@ import {
   type RejectReason,
   type WholePeerMessage,
 } from "./peer_messages.ts";
-import { type Arrival, PeerSession, type SessionEvent, type SessionInput } from "./peer_session.ts";
+import { PeerSession, type SessionEvent, type SessionInput } from "./peer_session.ts";
 import type { ByteStream, Clock, Connection, Timer } from "./ports.ts";
 import { RateMeter } from "./rate_meter.ts";
 import type { ChunkStore, ChunkWriter } from "./store.ts";
