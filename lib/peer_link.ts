@@ -1,19 +1,21 @@
 /**
  * One connection to another peer, at work: carries the messages of a `PeerSession` over the connection's streams,
- * brings the chunks that come in to the store and the chunks that are asked for onto the wire. What arrives is
- * told as `LinkEvent`s; what to ask for is the owner's decision.
+ * has the chunks that come in brought to the store (`chunk_receiver.ts`), those that are asked for onto the wire
+ * (`chunk_sender.ts`), and questions about files answered (`file_answers.ts`). What arrives is told as `LinkEvent`s;
+ * what to ask for is the owner's decision.
  *
  * Bytes come from the stream's buffer straight to the chunk's writer, and from the store into the frame that is
  * sent, with no copy between.
  */
-import { chunkCountOf } from "./chunk_layout.ts";
+import { ChunkReceiver, type ReceiverEvent } from "./chunk_receiver.ts";
 import { ChunkSender, type Holdings } from "./chunk_sender.ts";
 import type { Via } from "./control.ts";
 import { maxPeerFrameBytes } from "./constants.ts";
-import { messageOf, ProtocolError, UserError } from "./errors.ts";
+import { messageOf, ProtocolError } from "./errors.ts";
+import { FileAnswers } from "./file_answers.ts";
 import { FramedStream } from "./framed_stream.ts";
 import type { Frame, FrameLimits } from "./frames.ts";
-import { type LengthProof, type LengthProofs, noProof } from "./length_proof.ts";
+import type { LengthProof, LengthProofs } from "./length_proof.ts";
 import type { Manifest } from "./manifest.ts";
 import {
   dataFrameType,
@@ -22,10 +24,10 @@ import {
   type RejectReason,
   type WholePeerMessage,
 } from "./peer_messages.ts";
-import { type Arrival, PeerSession, type SessionEvent, type SessionInput } from "./peer_session.ts";
+import { PeerSession, type SessionEvent, type SessionInput } from "./peer_session.ts";
 import type { ByteStream, Clock, Connection, Timer } from "./ports.ts";
 import { RateMeter } from "./rate_meter.ts";
-import type { ChunkStore, ChunkWriter } from "./store.ts";
+import type { ChunkStore } from "./store.ts";
 import type { TransferLimits } from "./transfer_limits.ts";
 
 /** Streams that a dialler adds to the first, where the transport has them, so that one window doesn't limit. */
@@ -36,18 +38,9 @@ const retireMs = 10_000;
 
 /**
  * Over TCP the first ping comes when the manifest is through: to write its answer, which nobody answers, keeps an
- * acceptor under Nagle's algorithm (`#sendManifest`) from writing anything small for 40 ms.
+ * acceptor under Nagle's algorithm (`file_answers.ts`) from writing anything small for 40 ms.
  */
 const firstTcpPingMs = 100;
-
-/** Chunks so short are verified, and stored, by the batch. */
-const shortChunkBytes = 16 * 1024;
-
-/** Manifests that were asked for and are not sent: each may be 2 MiB long. */
-const maxManifestsOwed = 1_024;
-
-/** Chunks that are being verified while the next ones come; of small ones, which are stored by the batch, more. */
-const maxFinishing = { large: 8, small: 192 };
 
 /** What happens to the honest, too, when a process, a network or a battery ends. */
 const lossCodes: ReadonlySet<string> = new Set(["cut", "silent", "slow", "aborted"]);
@@ -67,11 +60,8 @@ export type LinkEvent =
   | { type: "manifest"; manifest: Manifest; proof: LengthProof }
   /** Part of a chunk came in. */
   | { type: "bytes"; digest: Uint8Array; count: number }
-  | { type: "stored"; digest: Uint8Array; chunk: number }
-  | { type: "corrupt"; digest: Uint8Array; chunk: number }
   | { type: "rejected"; digest: Uint8Array; chunk: number; reason: RejectReason }
-  /** The chunk can't be kept: the disk refuses. */
-  | { type: "unstorable"; digest: Uint8Array; error: UserError };
+  | ReceiverEvent;
 
 /** Why a link ended. */
 export interface LinkEnd {
@@ -104,8 +94,6 @@ export interface LinkOptions {
 interface Lane {
   index: number;
   stream: FramedStream;
-  /** Of the chunk that is coming in; null for one that is of no use. */
-  writer: ChunkWriter | null;
   sender: ChunkSender;
 }
 
@@ -114,16 +102,13 @@ export class PeerLink {
   readonly #options: LinkOptions;
   readonly #session: PeerSession;
   readonly #lanes: Lane[] = [];
-  readonly #finishing = { large: new Set<Promise<void>>(), small: new Set<Promise<void>>() };
+  readonly #receiver: ChunkReceiver;
+  readonly #answers: FileAnswers;
   readonly #uploadMeter: RateMeter;
   #via: Via;
   #whyRelayed: string | null = null;
   #isNominated = false;
   #isRetiring = false;
-  /** Files whose bitfield was asked for, by digest in hex, until the question for the manifest may have come, too. */
-  readonly #bitfieldsOwed = new Map<string, Uint8Array>();
-  #manifestsOwed = 0;
-  #manifestsSent: Promise<void> = Promise.resolve();
   #timer: Timer | null = null;
   /** When it fires. */
   #timerAt = 0;
@@ -144,6 +129,8 @@ export class PeerLink {
     const firstPingMs = options.connection.kind === "tcp" ? firstTcpPingMs : 0;
     this.#session = new PeerSession(now, { firstPingMs });
     this.#uploadMeter = new RateMeter(now);
+    this.#receiver = new ChunkReceiver(options);
+    this.#answers = this.#newAnswers(options);
   }
 
   get via(): Via {
@@ -235,7 +222,7 @@ export class PeerLink {
 
   /** A file came in another way: tells the other side if it wants that file. */
   tellHolding(digest: Uint8Array): void {
-    if (this.isOpen && this.#session.isWanted(digest)) this.#sendBitfield(digest);
+    if (this.isOpen && this.#session.isWanted(digest)) this.#answers.sendBitfield(digest);
   }
 
   /** Asks for none of the chunks that have not begun to come: they are asked for elsewhere. */
@@ -309,19 +296,19 @@ export class PeerLink {
   #handle(event: SessionEvent): void {
     switch (event.type) {
       case "bitfield-wanted":
-        this.#oweBitfield(event.digest);
+        this.#answers.oweBitfield(event.digest);
         return this.#options.onEvent({ type: "wanted", digest: event.digest });
       case "manifest-wanted":
-        return this.#oweManifest(event.digest);
+        return this.#answers.oweManifest(event.digest);
       case "chunk-wanted":
         return this.#lanes[event.stream]?.sender.owe(event.digest, event.chunk);
       case "chunk-unwanted":
         for (const { sender } of this.#lanes) sender.cancel(event.digest, event.chunk);
         return;
       case "chunk-started":
-        return this.#openWriter(event);
+        return this.#receiver.begin(event);
       case "chunk-broken-off":
-        return this.#dropWriter(this.#lanes[event.stream]);
+        return this.#receiver.drop(event.stream);
       case "chunk-rejected":
         return this.#options.onEvent({ ...event, type: "rejected" });
       case "round-trip":
@@ -334,58 +321,6 @@ export class PeerLink {
       default:
         return this.#options.onEvent(event);
     }
-  }
-
-  /** What is asked for together is answered together: see `#sendManifest`. */
-  #oweBitfield(digest: Uint8Array): void {
-    this.#bitfieldsOwed.set(digest.toHex(), digest);
-    queueMicrotask(() => {
-      if (this.#bitfieldsOwed.delete(digest.toHex())) this.#sendBitfield(digest);
-    });
-  }
-
-  #sendBitfield(digest: Uint8Array): void {
-    const bitfield = this.#bitfieldOf(digest);
-    if (bitfield) this.#send(0, bitfield);
-    else this.#input({ type: "lack", digest });
-  }
-
-  #bitfieldOf(digest: Uint8Array): WholePeerMessage | null {
-    const holding = this.#options.holdings.get(digest);
-    return holding && { type: "bitfield", digest, length: holding.length, held: holding.held };
-  }
-
-  /** One after the other, so that no more than one waits to be read. */
-  #oweManifest(digest: Uint8Array): void {
-    if (++this.#manifestsOwed > maxManifestsOwed) {
-      return this.#fail(new ProtocolError("too-many-manifests", "The peer asks for all at once"));
-    }
-    const owesBitfield = this.#bitfieldsOwed.delete(digest.toHex());
-    const sent = this.#manifestsSent.then(() => this.#sendManifest(digest, owesBitfield));
-    this.#manifestsSent = sent.catch((error) => this.#fail(error));
-  }
-
-  /**
-   * Together with the bitfield if that is owed: an accepted TLS connection can't turn off Nagle's algorithm, which
-   * would have a second small write wait for the first one's acknowledgement, for 40 ms where that is delayed.
-   */
-  async #sendManifest(digest: Uint8Array, owesBitfield: boolean): Promise<void> {
-    if (!this.isOpen) return;
-    const manifest = await this.#options.store.manifest(digest).catch(() => null);
-    const proof = manifest ? await this.#proofOf(manifest) : noProof;
-    this.#manifestsOwed--;
-    const bitfield = owesBitfield ? this.#bitfieldOf(digest) : null;
-    if (!manifest || owesBitfield && !bitfield) return this.#input({ type: "lack", digest });
-    const frames = [encodePeerMessage({ type: "manifest", ...manifest, ...proof })];
-    if (bitfield) frames.unshift(encodePeerMessage(bitfield));
-    if (this.isOpen) await this.#lanes[0]?.stream.write(...frames);
-  }
-
-  #proofOf(manifest: Manifest): Promise<LengthProof> | LengthProof {
-    const { holdings, proofs } = this.#options;
-    const last = chunkCountOf(manifest.length) - 1;
-    const { digest } = manifest;
-    return holdings.has(digest, last) ? proofs.of(manifest) : proofs.known(digest);
   }
 
   // ── streams ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -423,7 +358,7 @@ export class PeerLink {
 
   #addLane(stream: FramedStream): void {
     const index = this.#lanes.length;
-    const lane: Lane = { index, stream, writer: null, sender: this.#senderFor(index, stream) };
+    const lane: Lane = { index, stream, sender: this.#senderFor(index, stream) };
     this.#lanes.push(lane);
     this.#input({ type: "stream-opened", stream: lane.index });
     void this.#receive(lane);
@@ -450,9 +385,9 @@ export class PeerLink {
   }
 
   /** The bytes of a chunk go straight to where its writer wants them. */
-  #readMore({ stream, writer }: Lane): Promise<Frame | null> {
-    if (!writer || stream.awaited === 0) return stream.read();
-    return stream.readInto(writer.room());
+  #readMore({ index, stream }: Lane): Promise<Frame | null> {
+    const room = stream.awaited === 0 ? null : this.#receiver.room(index);
+    return room ? stream.readInto(room) : stream.read();
   }
 
   async #holdBack(waiting: Promise<void>): Promise<void> {
@@ -462,95 +397,29 @@ export class PeerLink {
     this.#dataAt = this.#options.clock.now();
   }
 
-  /** Brings bytes to the chunk's writer. Returns a promise only when there is something to wait for. */
-  #takeData(lane: Lane, bytes: Uint8Array): Promise<void> | null {
-    const { clock, limits, onEvent } = this.#options;
-    const arrival = this.#session.takeData(lane.index, bytes.length, clock.now());
-    const { digest } = arrival;
+  /** Returns a promise only when there is something to wait for. */
+  #takeData({ index }: Lane, bytes: Uint8Array): Promise<void> | null {
+    const { clock, onEvent } = this.#options;
+    const arrival = this.#session.takeData(index, bytes.length, clock.now());
     this.#dataAt = clock.now();
-    onEvent({ type: "bytes", digest, count: bytes.length });
-    const written = this.#write(lane, bytes, digest);
-    const mayGoOn = limits.takeDown(bytes.length);
-    const taken = mayGoOn ? Promise.all([written, mayGoOn]).then(() => {}) : written;
-    if (arrival.remaining === 0) {
-      const ended = this.#endChunk(lane, arrival, taken);
-      // It may have been asked for afresh meanwhile.
-      this.#pump();
-      return ended;
-    }
-    return taken?.catch((error) => this.#refuseToStore(lane, digest, error)) ?? null;
-  }
-
-  #write(lane: Lane, bytes: Uint8Array, digest: Uint8Array): Promise<void> | null {
-    if (!lane.writer) return null;
-    try {
-      return lane.writer.write(bytes) ?? null;
-    } catch (error) {
-      this.#refuseToStore(lane, digest, error);
-      return null;
-    }
-  }
-
-  #openWriter(
-    { stream, digest, chunk }: { stream: number; digest: Uint8Array; chunk: number },
-  ): void {
-    const lane = this.#lanes[stream];
-    if (!lane || !this.#options.wants(digest, chunk)) return;
-    try {
-      lane.writer = this.#options.store.openChunk(digest, chunk);
-    } catch (error) {
-      this.#refuseToStore(lane, digest, error);
-    }
-  }
-
-  /**
-   * The chunk is through: the next one may come while this one is still being verified. Returns a promise only
-   * when the next one has to wait: for the disk, or because so many are being verified.
-   */
-  #endChunk(lane: Lane, arrival: Arrival, taken: Promise<void> | null): Promise<void> | null {
-    const { writer } = lane;
-    lane.writer = null;
-    if (!writer) return null;
-    const finishing = this.#finishChunk(writer, arrival, taken);
-    const size = arrival.length <= shortChunkBytes ? "small" : "large";
-    const alike = this.#finishing[size];
-    alike.add(finishing);
-    void finishing.then(() => alike.delete(finishing));
-    if (alike.size >= maxFinishing[size]) return Promise.race(alike);
-    return taken?.catch(() => {}) ?? null;
-  }
-
-  async #finishChunk(
-    writer: ChunkWriter,
-    { digest, chunk }: Arrival,
-    taken: Promise<void> | null,
-  ): Promise<void> {
-    try {
-      if (taken) await taken;
-      const outcome = await writer.finish();
-      this.#options.onEvent({ type: outcome, digest, chunk });
-    } catch (error) {
-      writer.discard();
-      this.#tellUnstorable(digest, error);
-    }
-  }
-
-  #refuseToStore(lane: Lane, digest: Uint8Array, error: unknown): void {
-    this.#dropWriter(lane);
-    this.#tellUnstorable(digest, error);
-  }
-
-  #tellUnstorable(digest: Uint8Array, error: unknown): void {
-    const refusal = error instanceof UserError ? error : new UserError("failed", messageOf(error));
-    this.#options.onEvent({ type: "unstorable", digest, error: refusal });
-  }
-
-  #dropWriter(lane: Lane | undefined): void {
-    lane?.writer?.discard();
-    if (lane) lane.writer = null;
+    onEvent({ type: "bytes", digest: arrival.digest, count: bytes.length });
+    const waiting = this.#receiver.take(index, bytes, arrival);
+    // It may have been asked for afresh meanwhile.
+    if (arrival.remaining === 0) this.#pump();
+    return waiting;
   }
 
   // ── out ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #newAnswers({ stream, store, holdings, proofs }: LinkOptions): FileAnswers {
+    return new FileAnswers({
+      ...{ stream, store, holdings, proofs },
+      link: this,
+      send: (message) => this.#send(0, message),
+      onLacking: (digest) => this.#input({ type: "lack", digest }),
+      onFailed: (error) => this.#fail(error),
+    });
+  }
 
   #senderFor(index: number, stream: FramedStream): ChunkSender {
     const { store, holdings, limits } = this.#options;
@@ -578,10 +447,8 @@ export class PeerLink {
     if (this.#end) return;
     this.#end = end;
     this.#timer?.cancel();
-    for (const lane of this.#lanes) {
-      this.#dropWriter(lane);
-      lane.stream.abort();
-    }
+    this.#receiver.dropAll();
+    for (const { stream } of this.#lanes) stream.abort();
     this.#options.limits.forget(this);
     this.#options.connection.close();
     this.#options.onEnd(end);

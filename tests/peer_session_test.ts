@@ -1,5 +1,5 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
-import { emptyBits, fullBits, setBit } from "../lib/bitfield.ts";
+import { assertEquals, assertThrows } from "@std/assert";
+import { emptyBits, fullBits } from "../lib/bitfield.ts";
 import { ProtocolError } from "../lib/errors.ts";
 import type { PeerMessage } from "../lib/peer_messages.ts";
 import { PeerSession, type SessionEvent, type SessionTransmit } from "../lib/peer_session.ts";
@@ -88,50 +88,21 @@ Deno.test("PeerSession refuses chunks that nobody asked for, too long, mixed, or
   assertThrows(() => sessionOf().takeData(0, 1, 0), ProtocolError, "outside");
 });
 
-Deno.test("PeerSession asks again for a chunk that is still coming when it is through, or broken off", () => {
-  const request = { stream: 0, message: { type: "request", digest, chunk: 0 } } as const;
-  const through = sessionWithHalfAChunk();
-  askChunk(through);
-  askChunk(through);
-  assertEquals(transmitsOf(through), []);
-  through.takeData(0, 50, 2);
-  assertEquals(transmitsOf(through), [request]);
-
-  const brokenOff = sessionWithHalfAChunk();
-  askChunk(brokenOff);
-  receive(brokenOff, { type: "reject", digest, chunk: 0, reason: "busy" });
-  assertEquals(transmitsOf(brokenOff), [request]);
-});
-
-Deno.test("PeerSession answers for a chunk that it was to ask for again and that was cancelled before", () => {
-  for (const cancel of ["cancel-chunk", "cancel-waiting"] as const) {
-    const session = sessionWithHalfAChunk();
-    askChunk(session);
-    session.handleInput({ type: cancel, digest, chunk: 0 }, 1);
-    transmitsOf(session);
-    session.takeData(0, 50, 2);
-    assertEquals(transmitsOf(session), []);
-    assertEquals(eventsOf(session), [
-      { type: "chunk-rejected", digest, chunk: 0, reason: "cancelled" },
-    ]);
-    assertEquals(session.isIdle, true);
-  }
-});
-
-function sessionWithHalfAChunk(): PeerSession {
+Deno.test("PeerSession cancels a chunk, or all of a file, and waits for the answers", () => {
   const session = sessionOf();
-  askChunk(session);
-  receive(session, { type: "chunk", digest, chunk: 0, length: 100 });
-  session.takeData(0, 50, 1);
+  askChunk(session, 0);
+  askChunk(session, 1);
   transmitsOf(session);
-  eventsOf(session);
-  return session;
-}
-
-Deno.test("PeerSession spreads requests over all streams but the first", () => {
-  const session = sessionOf(3);
-  for (let chunk = 0; chunk < 4; chunk++) askChunk(session, chunk);
-  assertEquals(transmitsOf(session).map(({ stream }) => stream), [1, 2, 1, 2]);
+  session.handleInput({ type: "cancel-chunk", digest, chunk: 1 }, 0);
+  session.handleInput({ type: "cancel-waiting", digest }, 0);
+  const cancelled = transmitsOf(session).map(({ message }) => message);
+  assertEquals(cancelled, [1, 0, 1].map((chunk) => ({ type: "cancel", digest, chunk })));
+  for (const chunk of [0, 1]) {
+    assertEquals(session.isIdle, false);
+    receive(session, { type: "reject", digest, chunk, reason: "cancelled" });
+  }
+  assertEquals(eventsOf(session).map(({ type }) => type), ["chunk-rejected", "chunk-rejected"]);
+  assertEquals(session.isIdle, true);
 });
 
 Deno.test("PeerSession owes what it is asked for until it is served", () => {
@@ -182,33 +153,6 @@ Deno.test("PeerSession gathers haves, and wakes to tell them", () => {
   assertEquals(havesAfter(session, 100), []);
 });
 
-Deno.test("PeerSession doesn't tell of more chunks at once than a have may carry", () => {
-  const session = sessionOf();
-  receive(session, { type: "interested", digest });
-  for (let chunk = 0; chunk < 5000; chunk++) {
-    session.handleInput({ type: "stored-chunk", digest, chunk }, 0);
-  }
-  const counts = havesAfter(session, 20).map((have) => have.type === "have" && have.chunks.length);
-  assertEquals(counts, [4096, 904]);
-});
-
-Deno.test("PeerSession tells nobody of chunks that the other holds, too", () => {
-  const session = sessionOf();
-  receive(session, { type: "interested", digest });
-  session.handleInput({ type: "ask-bitfield", digest }, 0);
-  const held = emptyBits(3);
-  setBit(held, 1);
-  receive(session, { type: "bitfield", digest, length, held });
-  session.handleInput({ type: "stored-chunk", digest, chunk: 1 }, 0);
-  receive(session, { type: "have", digest, chunks: [2] });
-  session.handleInput({ type: "stored-chunk", digest, chunk: 2 }, 0);
-  session.handleInput({ type: "stored-chunk", digest, chunk: 0 }, 0);
-  assertEquals(havesAfter(session, 20), [{ type: "have", digest, chunks: [0] }]);
-  receive(session, { type: "bitfield", digest, length, held: null });
-  session.handleInput({ type: "stored-chunk", digest, chunk: 0 }, 20);
-  assertEquals(havesAfter(session, 100), []);
-});
-
 Deno.test("PeerSession believes bitfields and haves only where they fit the file", () => {
   const session = sessionOf();
   session.handleInput({ type: "ask-bitfield", digest }, 0);
@@ -245,20 +189,6 @@ Deno.test("PeerSession asks for a manifest once while an answer is to come: a se
   receive(session, { type: "lacking", digest });
   session.handleInput({ type: "ask-manifest", digest }, 0);
   assertEquals(transmitsOf(session), [asked]);
-});
-
-Deno.test("PeerSession gives up a chunk that is rejected half-way and takes the next", () => {
-  const session = sessionOf();
-  askChunk(session, 0);
-  askChunk(session, 1);
-  receive(session, { type: "chunk", digest, chunk: 0, length: 100 });
-  session.takeData(0, 10, 0);
-  eventsOf(session);
-  receive(session, { type: "reject", digest, chunk: 0, reason: "unreadable" });
-  assertEquals(eventsOf(session).map(({ type }) => type), ["chunk-broken-off", "chunk-rejected"]);
-  receive(session, { type: "chunk", digest, chunk: 1, length: 100 });
-  assertEquals(session.takeData(0, 100, 0).chunk, 1);
-  refuses(session, { type: "reject", digest, chunk: 1, reason: "busy" }, "unasked-reject");
 });
 
 Deno.test("PeerSession measures the round trip and gives up a silent peer", () => {
@@ -309,31 +239,6 @@ Deno.test("PeerSession pings a peer that owes something and is silent, then doub
   assertEquals(eventsOf(session), [{ type: "doubtful" }]);
   session.handleInput({ type: "tick" }, 13_000);
   assertEquals([transmitsOf(session), eventsOf(session)], [[], []]);
-});
-
-Deno.test("PeerSession doesn't doubt a path whose answers take long", () => {
-  const session = sessionOf();
-  session.handleInput({ type: "tick" }, 0);
-  session.handleInput({ type: "message", stream: 0, message: { type: "pong", nonce: 1 } }, 1800);
-  session.handleInput({ type: "ask-chunk", digest, chunk: 0, length: 100 }, 10_000);
-  session.handleInput({ type: "tick" }, 11_000);
-  eventsOf(session);
-  session.handleInput({ type: "tick" }, 12_799);
-  session.handleInput({ type: "message", stream: 0, message: { type: "pong", nonce: 2 } }, 12_800);
-  assertEquals(eventsOf(session), [{ type: "round-trip", milliseconds: 1800 }]);
-});
-
-Deno.test("PeerSession has something to do whenever it asked to be woken, at fractions of milliseconds too", () => {
-  for (let count = 1; count <= 1000; count++) {
-    const start = count * 4.4057;
-    const session = sessionOf(1, start);
-    session.handleInput({ type: "ask-chunk", digest, chunk: 0, length: 100 }, start);
-    for (let wake = 0; wake < 2; wake++) {
-      const { at } = session.pollTimeout();
-      session.handleInput({ type: "tick" }, at);
-      assert(session.pollTimeout().at > at, `woken at ${at}, again at once`);
-    }
-  }
 });
 
 Deno.test("PeerSession is idle again after an interest in what it lacks", () => {
