@@ -77,11 +77,6 @@ export class ChunkRequests {
     this.#options = options;
   }
 
-  /** Chunks that were asked for and have not begun to come. */
-  get askedCount(): number {
-    return this.#asked.size;
-  }
-
   /** Whether a chunk is to come. */
   get isAwaiting(): boolean {
     return this.#asked.size + this.#arrivalCount > 0;

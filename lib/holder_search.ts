@@ -82,9 +82,11 @@ export class HolderSearch<Link> {
   /** `guesses`: whether those that are connected are asked first, which costs one round trip where the tracker costs three. */
   begin({ guesses }: { guesses: boolean }): void {
     const { clock, rendezvous, onFound } = this.#options;
+    if (this.#isOver) return;
     const links = guesses ? rendezvous.links().slice(0, maxGuesses) : [];
     if (links.length === 0) return this.locate();
     for (const link of links) onFound(link, true);
+    this.#timer?.cancel();
     this.#timer = clock.setTimer(guessMs, () => this.locate());
   }
 

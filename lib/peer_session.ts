@@ -93,7 +93,7 @@ export class PeerSession {
 
   /** Whether either side wants anything of the other. */
   get isIdle(): boolean {
-    return this.#requests.askedCount + this.#owed.size + this.#interests.count === 0;
+    return this.isQuiet && this.#interests.count === 0;
   }
 
   /** Whether no chunk is owed either way. */

@@ -111,6 +111,19 @@ Deno.test("HolderSearch guesses that four of the connected have the file, and as
   assertEquals(at.askedAt, [250]);
 });
 
+Deno.test("HolderSearch that begins twice asks the tracker once, and not after its end", async () => {
+  const at = scene();
+  at.links.set(idOf(1), "link 1");
+  await begun(at, true);
+  await begun(at, true);
+  assertEquals(at.clock.pending, 1);
+  at.search.end();
+  await begun(at, true);
+  await begun(at, false);
+  await at.clock.advance(1_000);
+  assertEquals([at.askedAt, at.clock.pending], [[], 0]);
+});
+
 Deno.test("HolderSearch asks the tracker at once when nobody is connected to guess of", async () => {
   const at = scene();
   await begun(at, true);

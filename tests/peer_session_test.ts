@@ -63,6 +63,7 @@ Deno.test("PeerSession takes a chunk that it asked for, to the last byte", () =>
     { type: "chunk-started", stream: 0, digest, chunk: 0, length: 100 },
   ]);
   assertEquals(session.takeData(0, 60, 1).remaining, 40);
+  assertEquals(session.isIdle, false);
   assertEquals(session.takeData(0, 40, 2), { digest, chunk: 0, length: 100, remaining: 0 });
   assertEquals(session.isIdle, true);
 });
