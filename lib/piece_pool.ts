@@ -2,11 +2,13 @@
  * Hashes pieces of chunks, and writes them where they belong, on other threads, while this one reads from the network.
  *
  * A piece lies in memory that all threads see, so that nothing is copied and nothing changes hands. Threads are
- * started, and used, while so much comes that it would keep this one busy; less of it costs less here than it takes to
- * hand it over, the more so on a machine whose cores all have work. A piece that no thread can take soon is hashed
+ * started, and used, while what comes keeps this one busy; less of it costs less here than it takes to hand it over.
+ * How fast it comes says little: over QUIC this thread is busy at half of the speed, and on a machine whose cores all
+ * have work it never is, since it gets too little of one. A piece that no thread can take soon is hashed
  * here, at once: so nothing ever waits for a thread to start, nothing piles up, and a thread that fails costs time but
  * no result.
  */
+import process from "node:process";
 import { noteHashed } from "./hash_garbage.ts";
 import { JobThread } from "./job_thread.ts";
 import { rootOf } from "./merkle.ts";
@@ -22,13 +24,13 @@ const maxThreads = 8;
 /** Pieces as short as this are hashed here: handing them over would take as long. */
 const shortBytes = 64 * 1024;
 
-/** How fast pieces come is looked at every so many bytes. */
+/** How busy it is is looked at every so many bytes. */
 const stepBytes = 24 * 1024 * 1024;
 
-/** 150 MiB/s: hashing and writing take a fifth of a thread's time. */
-const fastStepMs = 160;
+/** Of a core's time: a peer that gets its whole chunks from one other uses more, one in a swarm on two cores less. */
+const busyShare = 0.7;
 
-/** Steps so fast in a row before a thread is started, which takes 100 ms: a swarm's downloads are fast for moments. */
+/** Busy steps in a row before a thread is started, which takes 100 ms: a swarm's downloads are fast for moments. */
 const startSteps = 2;
 
 /** One core is busy with the network and the disk. */
@@ -54,8 +56,10 @@ export class PiecePool {
   readonly #always: boolean;
   readonly #threads: PieceThread[] = [];
   /** In a row, up to the last one. */
-  #fastSteps = 0;
+  #busySteps = 0;
   #steppedAt = -Infinity;
+  /** What the process had used by then. */
+  #cpuMs = 0;
   #steppedBytes = 0;
   #isClosed = false;
 
@@ -88,15 +92,17 @@ export class PiecePool {
   }
 
   get #isWorthIt(): boolean {
-    return this.#always || this.#fastSteps >= (this.#threads.length > 0 ? 1 : startSteps);
+    return this.#always || this.#busySteps >= (this.#threads.length > 0 ? 1 : startSteps);
   }
 
   #count(bytes: number): void {
     this.#steppedBytes += bytes;
     if (this.#steppedBytes < stepBytes) return;
-    const now = performance.now();
-    this.#fastSteps = now - this.#steppedAt < fastStepMs ? this.#fastSteps + 1 : 0;
+    const [now, cpuMs] = [performance.now(), usedCpuMs()];
+    const isBusy = cpuMs - this.#cpuMs > busyShare * (now - this.#steppedAt);
+    this.#busySteps = isBusy ? this.#busySteps + 1 : 0;
     this.#steppedAt = now;
+    this.#cpuMs = cpuMs;
     this.#steppedBytes = 0;
   }
 
@@ -129,6 +135,12 @@ async function handOver(thread: PieceThread, task: Task): Promise<PieceAnswer> {
 function hashHere(piece: SharedBytes, leafCount: number): Uint8Array {
   noteHashed(piece.length);
   return rootOf(piece, leafCount);
+}
+
+/** By all threads of this process. */
+function usedCpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
 }
 
 function jobOf({ piece, leafCount, place }: Task): PieceJob {
