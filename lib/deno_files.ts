@@ -78,7 +78,10 @@ export class DirectoryStore implements ChunkStore {
     this.#directory = directory;
     directory.prepare();
     this.#index = FileIndex.open(directory.path(".p2p/index.db"), { onWarning });
-    this.#reader = new FileReader(directory.disk);
+    this.#reader = new FileReader({
+      disk: directory.disk,
+      onOpened: () => this.#lookout.noteOpened(),
+    });
     this.#syncs = new SyncQueue(directory.disk, { onWarning });
     const common = { directory, index: this.#index, syncs: this.#syncs, onWarning };
     const files = this.#files = new SharedFiles({ ...common, reader: this.#reader });

@@ -132,6 +132,11 @@ export class DirectoryLookout {
     this.#watchRest?.noteFile();
   }
 
+  /** The program itself has opened a file there. */
+  noteOpened(): void {
+    this.#watchRest?.noteFile();
+  }
+
   /** Resolves when nothing looks any more. */
   async close(): Promise<void> {
     this.#isClosed = true;

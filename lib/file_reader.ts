@@ -7,13 +7,21 @@ import type { Disk, DiskFile, Stamp } from "./disk.ts";
 /** Files open at the same time. */
 const maxOpenFiles = 64;
 
+export interface FileReaderOptions {
+  disk: Disk;
+  /** A file was opened. */
+  onOpened: () => void;
+}
+
 export class FileReader {
   readonly #disk: Disk;
+  readonly #onOpened: () => void;
   /** The one used longest ago is first. */
   #open = new Map<string, { file: DiskFile; stamp: Stamp }>();
 
-  constructor(disk: Disk) {
+  constructor({ disk, onOpened }: FileReaderOptions) {
     this.#disk = disk;
+    this.#onOpened = onOpened;
   }
 
   /**
@@ -47,13 +55,19 @@ export class FileReader {
   #opened(path: string, stamp: Stamp): DiskFile {
     const known = this.#open.get(path);
     if (known && known.stamp !== stamp) this.drop(path);
-    const file = this.#open.get(path)?.file ?? this.#disk.open(path, stamp);
+    const file = this.#open.get(path)?.file ?? this.#newlyOpened(path, stamp);
     this.#open.delete(path);
     this.#open.set(path, { file, stamp });
     for (const oldest of this.#open.keys()) {
       if (this.#open.size <= maxOpenFiles) break;
       this.drop(oldest);
     }
+    return file;
+  }
+
+  #newlyOpened(path: string, stamp: Stamp): DiskFile {
+    const file = this.#disk.open(path, stamp);
+    this.#onOpened();
     return file;
   }
 }

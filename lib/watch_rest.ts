@@ -1,16 +1,20 @@
 /**
- * Lets the watch over a directory rest while the program itself puts file after file there.
+ * Lets the watch over a directory rest while the program itself puts file after file there, or reads one after the other.
  *
- * What the system tells of each costs a quarter of the work of a small file: the runtime opens it, and its directory, to
- * see what it was told of. To look at everything afresh takes less than that for every file there is. So the watch rests
- * from when as many files have come as there were before, until no more come; then everything is looked at.
+ * The system tells of each that is opened, by a thread that wakes for it: a third of the work of sending a small file. Of
+ * one that was put there it costs as much again to see what that was. To look at a file afresh takes a quarter of the
+ * least of that. So the watch rests from when a quarter as many files have been opened as there are, until no more are;
+ * then everything is looked at.
  */
 import type { DirectoryWatch } from "./directory_watch.ts";
 
 /** Fewer are not worth the while. */
 const minFiles = 256;
 
-/** No more come when none has for so long. */
+/** Of the files that there are. */
+const minShare = 1 / 4;
+
+/** No more are opened when none has been for so long. */
 const calmMs = 250;
 
 /** What others do there is to be noticed meanwhile, too. */
@@ -26,9 +30,9 @@ export interface WatchRestOptions {
 
 export class WatchRest {
   readonly #options: WatchRestOptions;
-  /** Files that came since the watch last rested, or since it was calm. */
+  /** Files opened since the watch last rested, or since it was calm. */
   #count = 0;
-  #cameAt = -Infinity;
+  #openedAt = -Infinity;
   #restsSince: number | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -36,11 +40,11 @@ export class WatchRest {
     this.#options = options;
   }
 
-  /** The program has put a file there, and knows of it. */
+  /** The program has opened a file there, or put one there: it knows of that. */
   noteFile(): void {
     const now = performance.now();
-    if (now - this.#cameAt > calmMs) this.#count = 0;
-    this.#cameAt = now;
+    if (now - this.#openedAt > calmMs) this.#count = 0;
+    this.#openedAt = now;
     this.#count++;
     if (this.#restsSince === null && this.#isWorthIt()) this.#rest(now);
   }
@@ -50,7 +54,7 @@ export class WatchRest {
   }
 
   #isWorthIt(): boolean {
-    return this.#count >= minFiles && 2 * this.#count >= this.#options.fileCount();
+    return this.#count >= Math.max(minFiles, minShare * this.#options.fileCount());
   }
 
   #rest(now: number): void {
@@ -61,7 +65,7 @@ export class WatchRest {
 
   #look(): void {
     const now = performance.now();
-    const isCalm = now - this.#cameAt >= calmMs;
+    const isCalm = now - this.#openedAt >= calmMs;
     if (!isCalm && now - (this.#restsSince ?? now) < maxRestMs) {
       this.#timer = setTimeout(() => this.#look(), calmMs);
       return;

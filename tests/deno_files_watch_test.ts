@@ -11,6 +11,7 @@ import {
   namesIn,
   opened,
   type OpenedStore,
+  readWhole,
   sample,
   sampleFile,
 } from "./store_fixture.ts";
@@ -63,6 +64,18 @@ watched("a file that is renamed keeps its content", {
   const changes = await noticed;
   assertEquals(changes.at(-1)!.announced.map(({ names }) => names), [["after"]]);
 });
+
+watched(
+  "what appears while file after file is read is noticed afterwards",
+  Object.fromEntries(Array.from({ length: 300 }, (_, at) => [`${at}`, sample(100 + at)])),
+  async (path, { store }) => {
+    const noticed = changesOf(store, announces("new"));
+    for (const { digest, length } of store.files()) await readWhole(store, digest, [0, length]);
+    Deno.writeFileSync(`${path}/new`, sample(50));
+    assertEquals((await noticed).flatMap(({ withdrawn }) => withdrawn), []);
+    assertEquals(store.files().length, 301);
+  },
+);
 
 watched("a second name of a content is announced, and withdrawn", {
   a: sample(100),

@@ -52,7 +52,8 @@ Deno.test("FileReader keeps no more than 64 files open, the ones read last", () 
         };
       },
     };
-    const reader = new FileReader(disk);
+    let opened = 0;
+    const reader = new FileReader({ disk, onOpened: () => void opened++ });
     const paths = Array.from({ length: 100 }, (_, index) => `${directory}/${index}`);
     for (const path of paths) {
       Deno.writeFileSync(path, sample(10));
@@ -62,6 +63,7 @@ Deno.test("FileReader keeps no more than 64 files open, the ones read last", () 
       }
     }
     assertEquals([...open].sort(), [paths[0]!, ...paths.slice(37)].sort());
+    assertEquals(opened, 100);
     reader.drop(paths[99]!);
     assertEquals(open.size, 63);
     reader.close();
@@ -71,7 +73,7 @@ Deno.test("FileReader keeps no more than 64 files open, the ones read last", () 
 
 function withFile(test: (path: string, reader: FileReader) => void): Promise<void> {
   return inDirectory((directory) => {
-    const reader = new FileReader(denoDisk);
+    const reader = new FileReader({ disk: denoDisk, onOpened: () => {} });
     Deno.writeFileSync(`${directory}/file`, sample(1000));
     test(`${directory}/file`, reader);
     reader.close();

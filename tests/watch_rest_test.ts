@@ -35,7 +35,7 @@ Deno.test("WatchRest pauses the watch while many files come, and has everything 
 });
 
 Deno.test("WatchRest lets the watch go on where to look at everything would cost more", () => {
-  const scene = sceneOf(1000);
+  const scene = sceneOf(2000);
   noteFiles(scene, 499);
   assertEquals(scene.heard, []);
   noteFiles(scene, 1);
