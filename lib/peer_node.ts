@@ -23,7 +23,8 @@ import type {
 } from "./control.ts";
 import { formatAddress } from "./address.ts";
 import { DownloadTask, type Swarm } from "./download_task.ts";
-import { type SmallDownload, SmallDownloads } from "./small_downloads.ts";
+import type { SmallDownload } from "./small_download.ts";
+import { SmallDownloads } from "./small_downloads.ts";
 import { messageOf } from "./errors.ts";
 import { encodeId, type Identity } from "./identity.ts";
 import { LengthProofs } from "./length_proof.ts";
