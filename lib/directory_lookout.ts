@@ -12,12 +12,7 @@
 import { type ChunkFiles, settleMs } from "./chunk_files.ts";
 import { chunkCountOf } from "./chunk_layout.ts";
 import { hexOf, parseChunkName, resemblesChunkName } from "./chunk_name.ts";
-import {
-  listDirectories,
-  scanDirectory,
-  type ScannedFile,
-  type ScanResult,
-} from "./directory_scan.ts";
+import { scanAgain, scanDirectory, type ScannedFile, type ScanResult } from "./directory_scan.ts";
 import { DirectoryWatch } from "./directory_watch.ts";
 import type { FileState } from "./disk.ts";
 import { messageOf } from "./errors.ts";
@@ -47,7 +42,7 @@ const tellMs = 250;
 /** Hints at the same time; more of them and the whole directory is looked at. */
 const maxHints = 50_000;
 
-/** Lists of the directory until the directories found are those watched. */
+/** Lists of a directory until those found in it are watched. */
 const maxListings = 3;
 
 export interface LookoutOptions {
@@ -103,10 +98,9 @@ export class DirectoryLookout {
   /** The first look. Resolves when everything is taken in, or it was closed. */
   async first(onProgress: ((progress: ScanProgress) => void) | null): Promise<void> {
     this.#onProgress = onProgress;
-    await this.#serially(async () => {
-      await this.#watchAll();
-      await this.#scan("hash");
-    });
+    // Those of the last time: what is looked at when it is watched already need not be looked at twice.
+    this.#watch?.add(this.#files.indexedDirectories());
+    await this.#serially(() => this.#scan("hash"));
     this.#onProgress = null;
   }
 
@@ -181,19 +175,14 @@ export class DirectoryLookout {
     if (this.#isPolling) this.#scanSoon(pollMs + pollFactor * this.#scanMs);
   }
 
-  /** Has the directories watched, so that the first look at the files is the only one. */
-  async #watchAll(): Promise<void> {
-    const { disk, root } = this.#directory;
-    this.#watch?.add(await listDirectories(disk, root));
-  }
-
-  /** What is below `from`, looked at when all directories there were watched already. */
+  /** What is below `from`, each directory looked at when it was watched already. */
   async #listWatched(from = ""): Promise<ScanResult> {
     const { disk, root } = this.#directory;
     let listing = await scanDirectory(disk, root, from);
     for (let count = 1; count < maxListings; count++) {
-      if (!this.#watch?.add(listing.directories)) break;
-      listing = await scanDirectory(disk, root, from);
+      const directories = this.#watch?.add(listing.directories) ?? [];
+      if (directories.length === 0) break;
+      listing = await scanAgain(disk, root, { listing, directories });
     }
     return listing;
   }

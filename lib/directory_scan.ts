@@ -48,15 +48,36 @@ export async function scanDirectory(disk: Disk, root: string, from = ""): Promis
   return result;
 }
 
-/** The directories of a `scanDirectory`, for a fifth of the time: no file is looked at. */
-export async function listDirectories(disk: Disk, root: string): Promise<string[]> {
-  const directories: string[] = [];
-  let looked = 0;
-  for (const { name, kind } of walk(disk, { root, from: "", onFault: () => {} })) {
-    if (kind === "directory") directories.push(name);
-    if (++looked % entriesPerTurn === 0) await nextTurn();
+/** Looks once more at some of the directories of a listing, and at all that is below them. */
+export async function scanAgain(
+  disk: Disk,
+  root: string,
+  { listing, directories }: { listing: ScanResult; directories: readonly string[] },
+): Promise<ScanResult> {
+  const again = new Set(directories);
+  const isLeft = (name: string) => !isBelow(name, again);
+  const result: ScanResult = {
+    files: listing.files.filter(({ name }) => isLeft(name)),
+    directories: listing.directories.filter((name) => isLeft(name) && !again.has(name)),
+    faults: [],
+  };
+  for (const top of again) {
+    if (isBelow(top, again)) continue;
+    const { files, directories, faults } = await scanDirectory(disk, root, top);
+    for (const file of files) result.files.push(file);
+    for (const name of directories) result.directories.push(name);
+    for (const fault of faults) result.faults.push(fault);
   }
-  return directories;
+  result.faults = [...new Set([...listing.faults, ...result.faults])];
+  return result;
+}
+
+/** Whether one of the directories holds it, however deep; the root holds all but itself. */
+function isBelow(name: string, directories: ReadonlySet<string>): boolean {
+  for (let at = name.lastIndexOf("/"); at > 0; at = name.lastIndexOf("/", at - 1)) {
+    if (directories.has(name.slice(0, at))) return true;
+  }
+  return name !== "" && directories.has("");
 }
 
 /** Everything below `from` and that itself, named relative to the root; a directory comes before what is in it. */

@@ -31,16 +31,16 @@ export class DirectoryWatch {
   }
 
   /**
-   * Watches these directories, relative to the root, besides those that it watches already. True if some are new:
+   * Watches these directories, relative to the root, besides those that it watches already. Returns those that are new:
    * what happened in them until now was not heard.
    */
-  add(directories: string[]): boolean {
-    if (this.#watchesTrees && (this.#watcher || this.#isPaused)) return false;
-    const added = directories.filter((name) => !this.#directories.has(name));
-    if (added.length === 0) return false;
+  add(directories: Iterable<string>): string[] {
+    if (this.#watchesTrees && (this.#watcher || this.#isPaused)) return [];
+    const added = [...directories].filter((name) => !this.#directories.has(name));
+    if (added.length === 0) return [];
     for (const name of added) this.#directories.add(name);
     if (!this.#isPaused) this.#restart();
-    return true;
+    return added;
   }
 
   /** A directory is gone: another one may come in its place. */

@@ -66,6 +66,19 @@ export class SharedFiles {
     return this.#recogniseRenamed(name, state);
   }
 
+  /** Until the first scan: the directories in which files lay the last time, and those above them. "" is the root. */
+  indexedDirectories(): Set<string> {
+    const directories = new Set([""]);
+    for (const name of this.#indexed.keys()) {
+      for (let at = name.lastIndexOf("/"); at > 0; at = name.lastIndexOf("/", at - 1)) {
+        const directory = name.slice(0, at);
+        if (directories.has(directory)) break;
+        directories.add(directory);
+      }
+    }
+    return directories;
+  }
+
   /** Hashes one file. `changed`: it is being written to. */
   async hash(
     name: string,

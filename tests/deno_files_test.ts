@@ -194,28 +194,37 @@ Deno.test("what comes into a directory while it is first looked at is noticed", 
   inDirectory(async (path) => {
     Deno.mkdirSync(`${path}/inner`);
     Deno.writeFileSync(`${path}/inner/first`, sample(10));
-    const listed: string[] = [];
-    const disk = {
-      ...denoDisk,
-      list(at: string) {
-        const entries = denoDisk.list(at);
-        if (at.endsWith("inner") && listed.push(at) === 2) {
-          Deno.writeFileSync(`${at}/second`, sample(20));
-        }
-        return entries;
-      },
-    };
-    const store = await openStore(path, { disk });
-    try {
-      const noticed = changesOf(store, ({ announced }) => announced.length > 0);
-      await store.scan();
-      assertEquals(listed.length, 2);
-      const names = (await noticed).flatMap(({ announced }) => announced.map((file) => file.names));
-      assertEquals(names, [["inner/second"]]);
-    } finally {
-      await store.close();
-    }
+    // The directory is watched when it is looked at the second time; and when it is known, from the beginning.
+    assertEquals(await namesNoticed(path, { name: "inner/second", look: 2 }), ["inner/second"]);
+    assertEquals(await namesNoticed(path, { name: "inner/third", look: 1 }), ["inner/third"]);
   }));
+
+/** What is announced after a first scan, in whose last look at the directory a file appears: the `look`th one. */
+async function namesNoticed(
+  path: string,
+  { name, look }: { name: string; look: number },
+): Promise<string[]> {
+  let looks = 0;
+  const disk = {
+    ...denoDisk,
+    list(at: string) {
+      const entries = denoDisk.list(at);
+      if (at.endsWith("inner") && ++looks === look) {
+        Deno.writeFileSync(`${path}/${name}`, sample(name.length));
+      }
+      return entries;
+    },
+  };
+  const store = await openStore(path, { disk });
+  try {
+    const noticed = changesOf(store, ({ announced }) => announced.length > 0);
+    await store.scan();
+    assertEquals(looks, look);
+    return (await noticed).flatMap(({ announced }) => announced.flatMap(({ names }) => names));
+  } finally {
+    await store.close();
+  }
+}
 
 Deno.test("rescan() counts what was added, changed and removed", () =>
   inDirectory(async (path) => {

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { scanDirectory } from "../lib/directory_scan.ts";
+import { scanAgain, scanDirectory } from "../lib/directory_scan.ts";
 import { denoDisk } from "../lib/disk.ts";
 import { nextTurn } from "../lib/next_turn.ts";
 import { inDirectory, sample } from "./store_fixture.ts";
@@ -23,6 +23,47 @@ Deno.test("scanDirectory() lists files with their state, and directories", () =>
     assertEquals(faults, []);
     const below = await scanDirectory(denoDisk, path, "a/b");
     assertEquals(below.files.map(({ name }) => name), ["a/b/deep"]);
+  }));
+
+Deno.test("scanAgain() looks at some directories once more, and keeps the rest", () =>
+  inDirectory(async (path) => {
+    Deno.mkdirSync(`${path}/a/b`, { recursive: true });
+    Deno.mkdirSync(`${path}/ab`);
+    for (const name of ["top", "a/first", "a/b/first", "ab/first"]) {
+      Deno.writeFileSync(`${path}/${name}`, sample(1));
+    }
+    const listing = await scanDirectory(denoDisk, path);
+    for (const name of ["second", "a/second", "a/b/second", "ab/second"]) {
+      Deno.writeFileSync(`${path}/${name}`, sample(1));
+    }
+    Deno.removeSync(`${path}/a/b/first`);
+    const namesAgain = async (...directories: string[]) => {
+      const again = await scanAgain(denoDisk, path, { listing, directories });
+      assertEquals(again.directories.toSorted(), ["", "a", "a/b", "ab"]);
+      assertEquals(again.faults, []);
+      return again.files.map(({ name }) => name).sort();
+    };
+    const deep = ["a/b/second", "a/first", "a/second"];
+    assertEquals(await namesAgain("a/b"), ["a/b/second", "a/first", "ab/first", "top"]);
+    assertEquals(await namesAgain("a/b", "a"), [...deep, "ab/first", "top"]);
+    assertEquals(await namesAgain("a", "ab"), [...deep, "ab/first", "ab/second", "top"]);
+    const all = [...deep, "ab/first", "ab/second", "second", "top"];
+    assertEquals(await namesAgain("", "a"), all);
+  }));
+
+Deno.test("scanAgain() says once what can't be read", () =>
+  inDirectory(async (path) => {
+    Deno.mkdirSync(`${path}/inner`);
+    const disk = {
+      ...denoDisk,
+      list(at: string) {
+        if (at.endsWith("inner")) throw new Deno.errors.PermissionDenied("not for you");
+        return denoDisk.list(at);
+      },
+    };
+    const listing = await scanDirectory(disk, path);
+    const { faults } = await scanAgain(disk, path, { listing, directories: [""] });
+    assertEquals(faults, ["cannot read inner: not for you"]);
   }));
 
 Deno.test("scanDirectory() goes on past what it can't read", () =>
