@@ -104,12 +104,12 @@ function allowEverything(): void {
   }
 }
 
-/** In memory if so much fits there, else wherever temporary files go. */
+/** In memory if so much fits there, and into what is free of the machine's, else wherever temporary files go. */
 async function roomyDirectory(bytes: number): Promise<string> {
   const args = ["--output=avail", "--block-size=1", memoryDirectory];
   const asked = await new Deno.Command("df", { args }).output().catch(() => null);
   const free = Number(new TextDecoder().decode(asked?.stdout).split("\n")[1]);
-  if (free > bytes) return memoryDirectory;
+  if (Math.min(free, Deno.systemMemoryInfo().available) > bytes) return memoryDirectory;
   return Deno.env.get("TMPDIR") ?? "/tmp";
 }
 
