@@ -9,8 +9,8 @@ import { formatBytes, formatCount, formatRate, shorten } from "./format.ts";
 import { completeRecord, jsonLine, progressRecord } from "./json_output.ts";
 import { noteError, type Output, OutputClosed } from "./output.ts";
 import type { Clock, Timer } from "./ports.ts";
-import { RepeatedEnds } from "./repeated_ends.ts";
 import { formatComplete, formatProgressLine, formatProgressLines } from "./progress_text.ts";
+import { RepeatedEnds } from "./repeated_ends.ts";
 
 /** At most 4 progress records per second, and one when the first chunk is there. */
 const tickMs = 250;
@@ -85,16 +85,13 @@ export class ProgressBoard {
     // Of many, all would be counted again for each that ends.
     if (this.#watched.size <= maxDrawnDownloads) this.#draw();
     this.#disarmIfIdle();
-    const code = this.#guard(() => this.#tellEnd(ended)) ?? exitCode.done;
-    if (this.#watched.size === 0) this.#tellRepeated("last");
-    return code;
+    return this.#noteEnd(ended);
   }
 
   /** Tells of nothing but how it ended. Resolves as `watch` does. */
   async awaitEnd(download: Download): Promise<number> {
     const ended = await download.done;
-    if (this.#isClosed) return exitCode.failed;
-    return this.#guard(() => this.#tellEnd(ended)) ?? exitCode.done;
+    return this.#isClosed ? exitCode.failed : this.#noteEnd(ended);
   }
 
   /** Whether this board tells of that download. */
@@ -228,6 +225,13 @@ export class ProgressBoard {
     const lines = formatProgressLines(mostTelling(all), options);
     if (all.length > 1) lines.push(shorten(summaryOf(all), output.liveWidth));
     output.live(lines);
+  }
+
+  /** Returns the exit code that it deserves. */
+  #noteEnd(status: DownloadStatus): number {
+    const code = this.#guard(() => this.#tellEnd(status)) ?? exitCode.done;
+    if (this.#watched.size === 0) this.#tellRepeated("last");
+    return code;
   }
 
   #tellEnd(status: DownloadStatus): number {

@@ -53,6 +53,17 @@ Deno.test("of thousands that fail for one reason, three are named and the others
   );
 });
 
+Deno.test("downloads that nobody watches are named as they fail, however many", async () => {
+  const { clock, output, session: { peer, board } } = stage(fatePrefixes.fails);
+  const files = (await peer.list()).slice(0, 5);
+  const ends = files.map((file) => board.awaitEnd(peer.download(file)));
+  assertEquals(await clock.run(Promise.all(ends)), files.map(() => exitCode.failed));
+  assertEquals(
+    output.noted,
+    files.map(({ name }) => `peer: error: cannot download ${name}: the disk is full`),
+  );
+});
+
 Deno.test("of thousands that are cancelled, three are named and the others counted", async () => {
   const { clock, output, session } = stage(fatePrefixes.stalls);
   const wish = { wanted: ["many/"], all: false, into: null };
